@@ -1,0 +1,72 @@
+# Two commands matter: `make demo` and `make test`. Neither needs an active environment.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(CURDIR)/.venv/bin
+STAMP := .venv/.installed
+PRESET ?= tiny
+TESTS ?= tests
+
+# One thread per process: two training processes on two cores, and no oversubscription anywhere else.
+export OMP_NUM_THREADS ?= 1
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help env demo data data-push test lint format bench mlflow clean distclean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# The stamp is written last, so an interrupted installation is taken up again by the next `make`.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "error: $(PYTHON) is not Python 3.11; say which is: make env PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
+	@echo "Installing the locked environment into .venv (once, a few minutes) ..."
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+env: $(STAMP)  ## create .venv from requirements.lock (runs once per lock)
+
+data: $(STAMP)  ## fetch data/ from the DVC remote
+	.venv/bin/python -m elysium.offline dvc pull --quiet data.dvc
+
+data-push: $(STAMP)  ## after a change in data/: record it in data.dvc and copy it to the DVC remote
+	.venv/bin/python -m elysium.offline dvc add --quiet data
+	.venv/bin/python -m elysium.offline dvc push --quiet data.dvc
+	@echo "Now commit data.dvc and .dvc-remote/"
+
+# Prefect keeps its state inside the repository, so the demo neither sees nor touches a profile of the user's.
+demo: export PREFECT_HOME := $(CURDIR)/.prefect
+demo: data  ## run the whole pipeline with preset=tiny and print the result table
+	.venv/bin/python flows/full.py --preset $(PRESET)
+
+test: $(STAMP)  ## run all tests (TESTS=tests/flows for some)
+	.venv/bin/python -m elysium.offline python -m pytest $(TESTS)
+
+lint: $(STAMP)  ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: $(STAMP)  ## ruff's formatter and its safe fixes
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: $(STAMP)  ## speed and memory benchmarks (never part of the tests)
+	@for script in benchmarks/*.py; do echo "== $$script"; .venv/bin/python -m elysium.offline python "$$script"; done
+
+mlflow: $(STAMP)  ## open the MLflow page on http://127.0.0.1:5000
+	.venv/bin/python -m elysium.offline mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+clean:  ## remove what runs made (artifacts, MLflow and Prefect state, caches); keeps .venv and data
+	rm -rf artifacts mlflow.db mlruns mlartifacts outputs .prefect .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .dvc/cache .dvc/tmp
+	find src flows tests conf benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv and data too
+	rm -rf .venv data

@@ -1,0 +1,232 @@
+"""The command `elysium`. Heavy modules are imported by the subcommand that needs them, so `--help` is instant."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from elysium import offline
+from elysium.boxes import Box
+from elysium.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line on bad usage instead of the whole usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a subcommand; exit 0, or 2 with one line `error: ...` on bad input."""
+    offline.apply()
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    parser = _Parser(prog="elysium", description="Track and describe objects in videos by language.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    add = commands.add_parser("compose", help="write params.yaml from conf/ and Hydra overrides")
+    add.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="such as preset=tiny train.warmup.lr=1e-3")
+    add.add_argument("--out", type=Path, default=Path("params.yaml"), help="default: params.yaml")
+    add.set_defaults(run=_compose)
+
+    add = commands.add_parser("stage", help="run one stage with params.yaml and record it in MLflow")
+    add.add_argument("name", metavar="NAME", help="world, curate, backbones, warmup, pretrain, finetune_short, ...")
+    add.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add.set_defaults(run=_stage)
+
+    add = commands.add_parser("register", help="put the trained model in MLflow's registry as the champion")
+    add.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add.set_defaults(run=_register)
+
+    add = commands.add_parser("curate", help="build an ElysiumTrack-like data set from captioned videos")
+    add.add_argument("videos", type=Path, help="folder of videos")
+    add.add_argument("--captions", type=Path, required=True, help='JSON lines {"video": ..., "captions": [...]}')
+    add.add_argument("--out", type=Path, required=True, help="folder for shards, annotations and the report")
+    add.add_argument("--grounding", default="coco", help="coco (default), shapes or grounding_dino")
+    add.add_argument("--params", type=Path, default=Path("params.yaml"), help="thresholds; defaults if missing")
+    add.set_defaults(run=_curate)
+
+    _add_inference(commands)
+    _add_model(commands)
+    return parser
+
+
+def _add_model(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    add = commands.add_parser("describe-model", help="parameters, memory and FLOPs of a configuration")
+    what = add.add_mutually_exclusive_group()
+    what.add_argument("--preset", help="tiny, elysium_7b, ...")
+    what.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
+    add.add_argument("--processes", type=int, default=8, help="training processes that ZeRO shards over (default 8)")
+    add.set_defaults(run=_describe_model)
+
+    add = commands.add_parser("import-release", help="read the checkpoint released with the paper")
+    add.add_argument("folder", type=Path, metavar="DIR", help="its *.safetensors or pytorch_model*.bin")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
+    add.add_argument(
+        "--config", type=Path, metavar="DIR", help="folder of an Elysium config.json; default: the paper's"
+    )
+    add.add_argument("--tokenizer", type=Path, metavar="DIR", help="the LLM's tokenizer; default: beside the weights")
+    add.set_defaults(run=_import_release)
+
+    add = commands.add_parser("export-release", help="write a model under the released checkpoint's names")
+    add.add_argument("folder", type=Path, metavar="DIR", help="a model folder")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.set_defaults(run=_export_release)
+
+
+def _add_inference(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    default = Path("artifacts/finetune_long/model")
+
+    add = commands.add_parser("track", help="find and follow one object through a video")
+    add.add_argument("video", type=Path)
+    what = add.add_mutually_exclusive_group(required=True)
+    what.add_argument("--find", metavar="TEXT", help='an expression, such as "red striped ball"')
+    what.add_argument("--box", type=_box, help="x1,y1,x2,y2 in the first frame, each in [0, 1]")
+    add.add_argument("--json", type=Path, metavar="OUT", help="write the boxes here")
+    add.add_argument("--render", type=Path, metavar="OUT.mp4", help="write the video with its boxes here")
+    add.set_defaults(run=_track)
+    _model_argument(add, default)
+
+    add = commands.add_parser("describe", help="name the object in a box")
+    add.add_argument("video", type=Path)
+    add.add_argument("--box", type=_box, required=True, help="x1,y1,x2,y2, each in [0, 1]")
+    add.add_argument("--frame", type=int, default=0, help="the frame the box belongs to, from 0 (default 0)")
+    add.set_defaults(run=_describe)
+    _model_argument(add, default)
+
+    add = commands.add_parser("ask", help="ask a question about a video")
+    add.add_argument("video", type=Path)
+    add.add_argument("question")
+    add.set_defaults(run=_ask)
+    _model_argument(add, default)
+
+
+def _model_argument(parser: argparse.ArgumentParser, default: Path) -> None:
+    parser.add_argument("--model", type=Path, default=default, metavar="DIR", help=f"default: {default}")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+
+
+def _box(text: str) -> Box:
+    try:
+        x1, y1, x2, y2 = (float(value) for value in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not x1,y1,x2,y2") from error
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise argparse.ArgumentTypeError(f"{text!r}: needs 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1")
+    return (x1, y1, x2, y2)
+
+
+def _compose(arguments: argparse.Namespace) -> None:
+    from elysium.compose import write_params
+
+    params = write_params(arguments.overrides, arguments.out)
+    print(f"{arguments.out}: preset {params.preset}")
+
+
+def _stage(arguments: argparse.Namespace) -> None:
+    from elysium import processes, stages
+    from elysium.config import load_params
+
+    processes.die_with_parent()
+    processes.take_children_along()
+    stages.run(load_params(arguments.params), arguments.name)
+
+
+def _register(arguments: argparse.Namespace) -> None:
+    import os
+
+    from elysium.config import load_params
+    from elysium.mlops import mlflow, registry
+
+    params = load_params(arguments.params)
+    version, new = registry.register(params, os.environ.get(mlflow.PARENT_ENV) or None)
+    print(f"{params.mlflow.registered_model} version {version} {'is now' if new else 'is already'} the champion")
+
+
+def _describe_model(arguments: argparse.Namespace) -> None:
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from elysium.compose import compose_config
+    from elysium.config import check_params, load_params
+    from elysium.model import describe
+
+    if arguments.processes < 1:
+        raise UserError(f"--processes {arguments.processes}: needs at least 1")
+    if arguments.preset:
+        params = check_params(OmegaConf.to_container(compose_config([f"preset={arguments.preset}"])))
+    else:
+        params = load_params(arguments.params)
+    cost = describe.describe(describe.config_of(params))
+    console = Console()
+    for table in describe.tables(cost, arguments.processes):
+        console.print(table)
+
+
+def _import_release(arguments: argparse.Namespace) -> None:
+    from elysium.model.loading import load_config
+    from elysium.model.release import import_release
+
+    config = None if arguments.config is None else load_config(arguments.config)
+    keys = import_release(arguments.folder, arguments.out, config, arguments.tokenizer)
+    print(f"wrote {arguments.out}: {len(keys.names)} tensors, none missing")
+    print(f"unused: {', '.join(keys.unused) or 'none'}")
+    if not (arguments.out / "tokenizer.json").is_file():
+        print("no tokenizer was found beside the weights: give --tokenizer DIR to use the model in the other commands")
+
+
+def _export_release(arguments: argparse.Namespace) -> None:
+    from elysium.model.release import export_release
+
+    keys = export_release(arguments.folder, arguments.out)
+    print(f"wrote {arguments.out}: {len(keys.names)} tensors under their released names")
+
+
+def _curate(arguments: argparse.Namespace) -> None:
+    from elysium.config import CurationParams, load_params
+    from elysium.curation.pipeline import curate_folder
+
+    params = load_params(arguments.params).curation if arguments.params.is_file() else CurationParams()
+    counts = curate_folder(arguments.videos, arguments.captions, arguments.out, params, arguments.grounding)
+    print(", ".join(f"{name}: {count}" for name, count in counts.items()))
+    print(f"shards, annotations.jsonl and report/ are in {arguments.out}")
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from elysium.inference import commands
+
+    commands.track(
+        arguments.video, arguments.find, arguments.box, arguments.model, arguments.device,
+        arguments.json, arguments.render,
+    )  # fmt: skip
+
+
+def _describe(arguments: argparse.Namespace) -> None:
+    from elysium.inference import commands
+
+    print(commands.describe(arguments.video, arguments.box, arguments.frame, arguments.model, arguments.device))
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    from elysium.inference import commands
+
+    print(commands.ask(arguments.video, arguments.question, arguments.model, arguments.device))
+
+
+if __name__ == "__main__":
+    main()

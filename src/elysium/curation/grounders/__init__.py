@@ -1,0 +1,1 @@
+"""Grounders, one per file; `elysium.curation.grounding.load_grounder` finds them by name."""

@@ -1,0 +1,85 @@
+"""Grounding: where in a picture is the thing that a phrase names (section 3.2, step 1).
+
+One interface, several grounders. Third parties register theirs by the entry-point group `elysium.grounders`:
+
+    [project.entry-points."elysium.grounders"]
+    mine = "my_package.module:make"        # make(model: str) -> Grounder
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+
+from elysium.boxes import Box
+from elysium.errors import UserError
+
+ENTRY_POINTS = "elysium.grounders"
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """The best box for a phrase in one frame: normalised xyxy, a score in [0, 1], the class where the grounder has one.
+
+    `box` is None and `score` 0 when nothing, or no *single* thing, answers the phrase; `note` then says why.
+    """
+
+    box: Box | None = None
+    score: float = 0.0
+    label: str = ""
+    note: str = ""
+
+
+class Grounder(Protocol):
+    """What the pipeline needs of a grounder."""
+
+    def ground(self, frames: Sequence[np.ndarray], phrases: Sequence[str]) -> list[list[Grounding]]:
+        """`result[t][p]`: phrase `p` in frame `t`. Frames are RGB uint8 `[H, W, 3]`, of one size or several."""
+        ...
+
+
+def _grounding_dino(model: str) -> Grounder:
+    from elysium.curation.grounders.grounding_dino import GroundingDino
+
+    return GroundingDino(model)
+
+
+def _coco(model: str) -> Grounder:
+    from elysium.curation.grounders.coco import CocoGrounder
+
+    return CocoGrounder()
+
+
+def _shapes(model: str) -> Grounder:
+    from elysium.curation.grounders.shapes import ShapesGrounder
+
+    return ShapesGrounder()
+
+
+GROUNDERS: dict[str, Callable[[str], Grounder]] = {
+    "grounding_dino": _grounding_dino,
+    "coco": _coco,
+    "shapes": _shapes,
+}
+
+
+def grounder_factory(name: str) -> Callable[[str], Grounder]:
+    """What makes the grounder `name`: built in, or registered by an installed package.
+
+    Raises UserError, with the known names, if there is no such grounder.
+    """
+    if name in GROUNDERS:
+        return GROUNDERS[name]
+    registered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in registered:
+        make: Callable[[str], Grounder] = registered[name].load()
+        return make
+    known = ", ".join(sorted({*GROUNDERS, *registered}))
+    raise UserError(f"grounding {name!r} is not known; choose one of {known} (curation.inputs.*.grounding)")
+
+
+def load_grounder(name: str, model: str = "") -> Grounder:
+    """The grounder `name`; `model` is its checkpoint, where it has one. Raises UserError as `grounder_factory` does."""
+    return grounder_factory(name)(model)

@@ -1,0 +1,132 @@
+"""The curation: captioned videos in, ElysiumTrack-like shards, annotations and a report out (section 3.2).
+
+Output folder: `{train,eval}-<input>-<shard>.tar` (records with the kept trajectories), `annotations.jsonl`,
+`discarded.jsonl` (one line per dropped item, with the filter and why), `quarantine.jsonl` (unreadable videos) and
+`report/`. A shard's output appears by rename; running again skips what is done with the same input and parameters, so a
+killed run continues and ends with the bytes of an undisturbed one.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from elysium.config import CurationInput, CurationParams
+from elysium.curation import report
+from elysium.curation.annotations import annotation_lines
+from elysium.curation.grounding import grounder_factory
+from elysium.curation.shard import curate_shard, is_done, journal_path, tar_paths, write_atomically
+from elysium.curation.trackers import tracker_factory
+from elysium.curation.videos import ShardSpec, plan
+from elysium.data.shards import Shard
+from elysium.errors import UserError
+from elysium.samples import VideoRecord
+
+
+def run(params: CurationParams, out: Path, progress: bool = True) -> Counter[str]:
+    """Curate every input of `params` into `out`; returns the counts of the funnel.
+
+    Raises UserError for a missing folder or caption file, a malformed line, an unknown grounder or tracker. Unreadable
+    videos are quarantined with the reason, counted and reported; the others go on.
+    """
+    shards = plan(params)
+    for source in params.inputs.values():
+        grounder_factory(source.grounding)  # before any worker starts: a wrong name is one line
+        tracker_factory(source.tracker)
+    out.mkdir(parents=True, exist_ok=True)
+    _remove_stale(out, shards)
+    _run_shards([spec for spec in shards if not is_done(spec, out)], out, params.workers, progress)
+    return _finish(out, shards)
+
+
+def curate_folder(
+    videos: Path, captions: Path, out: Path, params: CurationParams | None = None, grounding: str = "coco"
+) -> Counter[str]:
+    """`run` on one folder of videos and its caption file."""
+    source = CurationInput(str(videos), str(captions), grounding)
+    return run(replace(params or CurationParams(), inputs={Path(videos).name or "videos": source}), out)
+
+
+def _remove_stale(out: Path, shards: list[ShardSpec]) -> None:
+    """Remove what an earlier run with other input left, and the parts that a killed run left."""
+    names = {spec.name for spec in shards}
+    wanted = {path for name in names for path in tar_paths(out, name).values()}
+    for path in [*out.glob("train-*.tar"), *out.glob("eval-*.tar")]:
+        if path not in wanted:
+            path.unlink()
+    for path in (out / "journal").glob("*.json"):
+        if path.stem not in names:
+            path.unlink()
+    for path in [*out.glob("*.part"), *(out / "journal").glob("*.part")]:
+        path.unlink()
+
+
+def _run_shards(todo: list[ShardSpec], out: Path, workers: int, progress: bool) -> None:
+    with _bar(len(todo), progress) as advance:
+        if workers <= 1 or len(todo) <= 1:
+            for spec in todo:
+                curate_shard(spec, out)
+                advance()
+            return
+        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(curate_shard, spec, out) for spec in todo]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    advance()
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a curation worker was killed (out of memory?); run again with fewer curation.workers: "
+                    "finished shards are kept"
+                ) from error
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+
+
+@contextmanager
+def _bar(total: int, shown: bool):  # type: ignore[no-untyped-def]
+    """A progress bar over shards with the time left."""
+    columns = (TextColumn("curating"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
+    with Progress(*columns, disable=not shown) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _finish(out: Path, shards: list[ShardSpec]) -> Counter[str]:
+    """Join the journals of all shards into the files of the whole data set, and write the report."""
+    counts: Counter[str] = Counter()
+    by_input: dict[str, Counter[str]] = {}
+    discarded: list[str] = []
+    quarantined: list[str] = []
+    lines: list[str] = []
+    for spec in shards:
+        journal = json.loads(journal_path(out, spec.name).read_text())
+        counts.update(journal["counts"])
+        by_input.setdefault(spec.input_name, Counter()).update(journal["counts"])
+        discarded += map(json.dumps, journal["discarded"])
+        quarantined += map(json.dumps, journal["quarantined"])
+        for record in _records(out, spec.name):
+            lines += annotation_lines(record)
+    for name, rows in (("annotations", lines), ("discarded", discarded), ("quarantine", quarantined)):
+        write_atomically(out / f"{name}.jsonl", "".join(row + "\n" for row in rows))
+    records = [record for spec in shards for record in _records(out, spec.name)]
+    report.write(out / "report", counts, by_input, records, [json.loads(row) for row in quarantined])
+    return counts
+
+
+def _records(out: Path, shard: str) -> Iterator[VideoRecord]:
+    """The records of one shard, both splits, without pixels."""
+    for path in tar_paths(out, shard).values():
+        if path.is_file():
+            tar = Shard(path)
+            for i in range(len(tar)):
+                yield tar.header(i)

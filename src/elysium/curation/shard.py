@@ -1,0 +1,213 @@
+"""The work of one process: one shard of captioned videos becomes two tars and a journal, or nothing at all."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from elysium.config import CurationParams
+from elysium.curation.captions import Chunk, judged_chunks
+from elysium.curation.filters import ANALYSIS_SIDE, filter_shot, shrink
+from elysium.curation.grounding import Grounder, load_grounder
+from elysium.curation.motion import CutFinder
+from elysium.curation.trackers import load_tracker
+from elysium.curation.videos import CaptionedVideo, ShardSpec, is_eval
+from elysium.data.shards import write_shard
+from elysium.data.video import UnreadableVideo, iter_frames, probe
+from elysium.samples import ObjectTrack, VideoRecord
+
+JPEG_QUALITY = 92
+
+
+@dataclass
+class Journal:
+    """What happened in a shard: counts, discarded items with their reasons, quarantined videos."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    discarded: list[dict[str, Any]] = field(default_factory=list)
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+
+    def discard(self, video: str, phrase: str, at: str, why: str, shot: int | None = None) -> None:
+        """Count an item under the filter that dropped it, and log it."""
+        self.counts[at] += 1
+        where = {} if shot is None else {"shot": shot}
+        self.discarded.append({"video": video, **where, "phrase": phrase, "filter": at, "why": why})
+
+
+@dataclass
+class Shot:
+    """Frames between two cuts, RGB uint8, with their times in seconds and the number of the shot in its video."""
+
+    number: int
+    frames: list[np.ndarray] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+
+@lru_cache(maxsize=4)
+def _grounder(name: str, model: str) -> Grounder:
+    """Loaded once per process."""
+    return load_grounder(name, model)
+
+
+def journal_path(out: Path, shard: str) -> Path:
+    """The journal is written last: a shard is done if its journal is there with the right fingerprint."""
+    return out / "journal" / f"{shard}.json"
+
+
+def tar_paths(out: Path, shard: str) -> dict[str, Path]:
+    """The tars of a shard by split; one without records is not written."""
+    return {split: out / f"{split}-{shard}.tar" for split in ("train", "eval")}
+
+
+def is_done(spec: ShardSpec, out: Path) -> bool:
+    """Whether the shard was finished, with the same input and parameters."""
+    path = journal_path(out, spec.name)
+    if not path.is_file():
+        return False
+    journal = json.loads(path.read_text())
+    present = all((out / name).is_file() for name in journal["tars"])
+    return bool(journal["fingerprint"] == spec.fingerprint and present)
+
+
+def curate_shard(spec: ShardSpec, out: Path) -> None:
+    """Curate the shard's videos; tars appear by rename, the journal last. The same input gives the same bytes."""
+    cv2.setNumThreads(1)
+    journal = Journal()
+    records: list[VideoRecord] = []
+    chunks = _judge_captions(spec, journal)
+    for video in spec.videos:
+        try:
+            records += _curate_video(spec, video, chunks[video.path], journal)
+        except (UnreadableVideo, cv2.error) as error:
+            journal.counts["videos_unreadable"] += 1
+            reason = " ".join(str(error).split()).replace(video.path, video.name)
+            journal.quarantined.append({"input": spec.input_name, "video": video.name, "reason": reason})
+    paths = tar_paths(out, spec.name)
+    tars = []
+    for split, path in paths.items():
+        part = [r for r in records if r.metadata["split"] == split]
+        path.unlink(missing_ok=True)
+        if part:
+            write_shard(path, part)
+            tars.append(path.name)
+    body = {
+        "fingerprint": spec.fingerprint,
+        "tars": tars,
+        "counts": dict(sorted(journal.counts.items())),
+        "discarded": [{"input": spec.input_name, **row} for row in journal.discarded],
+        "quarantined": journal.quarantined,
+    }
+    write_atomically(journal_path(out, spec.name), json.dumps(body, indent=0))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _judge_captions(spec: ShardSpec, journal: Journal) -> dict[str, list[str]]:
+    """The kept chunks of each video over all its captions, each once; the others go to the journal."""
+    captions = [(video, caption) for video in spec.videos for caption in video.captions]
+    judged = judged_chunks([caption for _, caption in captions])
+    kept: dict[str, list[str]] = {video.path: [] for video in spec.videos}
+    for (video, _), chunks in zip(captions, judged, strict=True):
+        for chunk in chunks:
+            journal.counts["chunks"] += 1
+            reason = chunk.reason or _repeated(chunk, kept[video.path])
+            if reason:
+                journal.discard(video.name, chunk.text, f"caption_{reason}", "noun chunk filter")
+            else:
+                kept[video.path].append(chunk.text)
+    return kept
+
+
+def _repeated(chunk: Chunk, before: list[str]) -> str:
+    return "repeated" if chunk.text.lower() in (text.lower() for text in before) else ""
+
+
+def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], journal: Journal) -> list[VideoRecord]:
+    """The records of one video, one per shot with at least one trajectory. Raises UnreadableVideo."""
+    params = spec.params
+    path = Path(video.path)
+    info = probe(path)  # an unreadable video is reported even when its captions name nothing
+    counts: Counter[str] = Counter(videos=1)
+    local = Journal(counts)
+    if not phrases:
+        counts["videos_without_phrase"] += 1
+    records = []
+    grounder, tracker = _grounder(spec.source.grounding, params.grounding_dino), load_tracker(spec.source.tracker)
+    for shot in shots(path, params) if phrases else ():
+        counts["shots"] += 1
+        counts["frames"] += len(shot.frames)
+        counts["candidates"] += len(phrases)
+        kept, fallen = filter_shot(shot.frames, phrases, grounder, tracker, params)
+        for item in fallen:
+            local.discard(video.name, item.phrase, item.filter, item.why, shot.number)
+        if not kept:
+            continue
+        counts["trajectories"] += len(kept)
+        split = "eval" if is_eval(video.source, spec.source.eval_fraction) else "train"
+        records.append(
+            VideoRecord(
+                key=_key(spec.input_name, video.name, shot.number),
+                source=video.source,
+                frame_size=(info.width, info.height),
+                frame_times=tuple(round(t, 4) for t in shot.times),
+                objects=tuple(ObjectTrack(t.phrase, t.boxes, t.label) for t in kept),
+                captions=video.captions,
+                metadata={
+                    "input": spec.input_name,
+                    "video": video.name,
+                    "shot": shot.number,
+                    "split": split,
+                    "fps": round(info.fps / params.frame_stride, 4),
+                    "confidence": [t.confidence for t in kept],
+                    "drift": [t.drift for t in kept],
+                },
+                frames=tuple(_jpeg(shrink(frame, params.frame_size)) for frame in shot.frames),
+            )
+        )
+    # Only now: a video that breaks half-way leaves no count of its items behind.
+    journal.counts.update(counts)
+    journal.discarded += local.discarded
+    return records
+
+
+def shots(path: Path, params: CurationParams) -> Iterator[Shot]:
+    """The shots of a video one by one, each cut short at `max_frames`; one shot is in memory at a time."""
+    side = 0 if params.frame_size == 0 else max(params.frame_size, ANALYSIS_SIDE)
+    finder, shot = CutFinder(), Shot(0)
+    for frame, time in iter_frames(path, params.frame_stride, longest_side=side):
+        if finder.is_cut(frame):
+            yield shot
+            shot = Shot(shot.number + 1)
+        if len(shot.frames) < params.max_frames:
+            shot.frames.append(frame)
+            shot.times.append(time)
+    yield shot
+
+
+def _key(input_name: str, video: str, shot: int) -> str:
+    """A key without dots; names that differ only in letters a key cannot hold stay apart by a hash."""
+    stem = Path(video).stem
+    clean = re.sub(r"[^A-Za-z0-9_-]", "-", stem)
+    tag = "" if clean == stem else "-" + sha256(video.encode()).hexdigest()[:8]
+    return f"{input_name}-{clean}{tag}-s{shot:03d}"
+
+
+def _jpeg(frame: np.ndarray) -> bytes:
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert ok
+    return data.tobytes()

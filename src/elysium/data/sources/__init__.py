@@ -1,0 +1,1 @@
+"""Where videos and pictures come from, one source per file."""

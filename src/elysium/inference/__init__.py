@@ -1,0 +1,1 @@
+"""Frames and a question in, boxes or words out: the engine, clip chaining and drawing."""

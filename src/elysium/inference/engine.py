@@ -1,0 +1,104 @@
+"""The model as a tracker: batched questions about clips, answers back as boxes or text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from elysium.boxes import Box, format_box
+from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model.loading import load_model, load_processor
+from elysium.prompts import frames_text, question
+
+Frames = Sequence[np.ndarray]  # RGB uint8 [H, W, 3]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to follow: SOT gives the box of the first frame, RSOT an expression, a later clip of RSOT both."""
+
+    expression: str | None = None
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.expression is None and self.box is None:
+            raise ValueError("a query needs an expression or a box")
+
+
+class Engine:
+    """Answers questions about clips with one model; what it answers does not depend on the rest of the batch."""
+
+    def __init__(
+        self, model: ElysiumForConditionalGeneration, processor: ElysiumProcessor, token_budget: int = 16384
+    ) -> None:
+        self.model, self.processor = model.eval(), processor
+        self.token_budget = token_budget
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, device: str = "cpu") -> "Engine":
+        """The model of a folder. Raises UserError if there is none, or one of another architecture."""
+        model = load_model(Path(path))
+        model.to(device)  # type: ignore[arg-type]
+        return cls(model, load_processor(Path(path)))
+
+    def track(self, videos: Sequence[Frames], queries: Sequence[Query]) -> list[list[Box | None]]:
+        """One box (or None) per frame of each clip, the clip taken whole (SOT and RSOT)."""
+        questions = [_track_question(q, self.processor.bins) for q in queries]
+        budgets = [len(video) * 20 + 4 for video in videos]
+        answers = self._answer(videos, questions, budgets)
+        return [self.processor.answer_boxes(a, len(v)) for a, v in zip(answers, videos, strict=True)]
+
+    def locate(self, images: Sequence[np.ndarray], expressions: Sequence[str]) -> list[Box | None]:
+        """The box of each expression in its picture (REC)."""
+        questions = [question("rec", expression=e) for e in expressions]
+        answers = self._answer([[image] for image in images], questions, [16] * len(images))
+        return [self.processor.answer_boxes(a, 1)[0] for a in answers]
+
+    def describe(self, videos: Sequence[Frames], boxes: Sequence[Box], frames: Sequence[int]) -> list[str]:
+        """A phrase for the object with a box in a frame (counted from 0) of each clip (Video-REG)."""
+        bins = self.processor.bins
+        questions = [question("reg", box=format_box(b, bins), frame=f + 1) for b, f in zip(boxes, frames, strict=True)]
+        return self._answer(videos, questions, [24] * len(videos))
+
+    def ask(self, videos: Sequence[Frames], questions: Sequence[str]) -> list[str]:
+        """A free answer to a free question about each clip."""
+        return self._answer(videos, [question("ask", question=q) for q in questions], [64] * len(videos))
+
+    def _answer(self, videos: Sequence[Frames], questions: Sequence[str], budgets: Sequence[int]) -> list[str]:
+        """Greedy answers, in batches of clips of equal length so that little is padding."""
+        answers = [""] * len(videos)
+        order = sorted(range(len(videos)), key=lambda i: (budgets[i], len(videos[i])))
+        while order:
+            longest = len(videos[order[-1]]) * (self.processor.num_kept + 6) + budgets[order[-1]] + 64
+            size = max(1, self.token_budget // longest)
+            batch, order = order[-size:], order[:-size]
+            texts = [self.processor.prompt(f"{frames_text(len(videos[i]))}\n{questions[i]}") for i in batch]
+            told = self._generate([videos[i] for i in batch], texts, [budgets[i] for i in batch])
+            for i, text in zip(batch, told, strict=True):
+                answers[i] = text
+        return answers
+
+    @torch.inference_mode()
+    def _generate(self, videos: Sequence[Frames], texts: list[str], budgets: list[int]) -> list[str]:
+        inputs = self.processor(texts, [frame for video in videos for frame in video]).to(self.model.device)
+        tokenizer = self.processor.tokenizer
+        out = self.model.generate(
+            **inputs,
+            max_new_tokens=max(budgets),
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        new = out[:, inputs["input_ids"].shape[1] :]
+        own = [row[:budget] for row, budget in zip(new, budgets, strict=True)]  # no longer than it would be alone
+        return [text.strip() for text in tokenizer.batch_decode(own, skip_special_tokens=True)]
+
+
+def _track_question(query: Query, bins: int) -> str:
+    if query.box is None:
+        return question("rsot", expression=query.expression)
+    if query.expression is None:
+        return question("sot", box=format_box(query.box, bins))
+    return question("rsot_box", expression=query.expression, box=format_box(query.box, bins))

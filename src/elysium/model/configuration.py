@@ -1,0 +1,75 @@
+"""`ElysiumConfig`: a CLIP-like vision tower, an adapter and a causal LM, composed by their configurations."""
+
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PreTrainedConfig
+
+
+class ElysiumConfig(PreTrainedConfig):
+    """Configuration of `ElysiumForConditionalGeneration`.
+
+    `vision_config` and `text_config` are configurations (or dicts with a `model_type`) known to transformers; the
+    defaults are the paper's CLIP-ViT-L/14-336 and Vicuna-7B with 108 of 576 tokens kept. `vision_feature_layer` is the
+    hidden state that is read, `bins` the number of coordinate values of a box in text.
+    """
+
+    model_type = "elysium"
+    sub_configs: ClassVar = {"vision_config": AutoConfig, "text_config": AutoConfig}
+    is_composition = True
+
+    def __init__(
+        self,
+        vision_config: dict[str, Any] | PreTrainedConfig | None = None,
+        text_config: dict[str, Any] | PreTrainedConfig | None = None,
+        adapter: str = "tselector",
+        num_kept: int = 108,
+        gate: str = "mlp",
+        vision_feature_layer: int = -2,
+        image_token_id: int = 32000,
+        bins: int = 100,
+        **kwargs: Any,
+    ) -> None:
+        self.vision_config = _sub_config(vision_config, CLIP_L_336)
+        self.text_config = _sub_config(text_config, VICUNA_7B)
+        self.adapter = adapter
+        self.num_kept = num_kept
+        self.gate = gate
+        self.vision_feature_layer = vision_feature_layer
+        self.image_token_id = image_token_id
+        self.bins = bins
+        kwargs.setdefault("tie_word_embeddings", self.text_config.tie_word_embeddings)
+        super().__init__(**kwargs)
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the vision tower's tokens per frame."""
+        return (self.vision_config.image_size // self.vision_config.patch_size) ** 2
+
+
+CLIP_L_336: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 336,
+    "projection_dim": 768,
+}
+VICUNA_7B: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+}
+
+
+def _sub_config(config: dict[str, Any] | PreTrainedConfig | None, default: dict[str, Any]) -> PreTrainedConfig:
+    if isinstance(config, PreTrainedConfig):
+        return config
+    values = dict(config or default)
+    return AutoConfig.for_model(values.pop("model_type"), **values)

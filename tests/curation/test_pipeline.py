@@ -1,0 +1,255 @@
+"""The whole curation on rendered videos: what is kept is right, and nothing is lost, torn or counted twice."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elysium.boxes import Box, as_array, iou
+from elysium.config import CurationInput, CurationParams
+from elysium.curation.annotations import read_annotations
+from elysium.curation.filters import filter_shot
+from elysium.curation.grounding import Grounding, load_grounder
+from elysium.curation.pipeline import curate_folder, run
+from elysium.curation.report import funnel_rows
+from elysium.curation.trackers import load_tracker
+from elysium.curation.videos import is_eval
+from elysium.data.scenes import draw_scene
+from elysium.data.shards import read_records
+from elysium.data.video import read_frames, write_video
+from elysium.errors import UserError
+
+PARAMS = CurationParams(workers=1, videos_per_shard=3, frame_size=96)
+
+
+def _params(raw: Path, **changes: object) -> CurationParams:
+    source = CurationInput(str(raw), str(raw / "captions.jsonl"), "shapes")
+    return replace(PARAMS, inputs={"world": source}, **changes)  # type: ignore[arg-type]
+
+
+def _bytes(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def folder(raw_world, tmp_path_factory):
+    """The rendered videos, a corrupt one and one whose captions name nothing."""
+    raw = tmp_path_factory.mktemp("videos")
+    for path in raw_world.iterdir():
+        shutil.copy(path, raw)
+    (raw / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 8)
+    shutil.copy(raw / "world-00000.mp4", raw / "nameless.mp4")
+    with open(raw / "captions.jsonl", "a") as file:
+        file.write(json.dumps({"video": "broken.mp4", "captions": ["A red ball moves."]}) + "\n")
+        file.write(json.dumps({"video": "nameless.mp4", "captions": ["Time and love.", ""]}) + "\n")
+    return raw
+
+
+@pytest.fixture(scope="module")
+def curated(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("curated")
+    counts = run(_params(folder), out, progress=False)
+    return out, counts
+
+
+def test_what_is_kept_is_right(curated, folder):
+    out, counts = curated
+    truth = {
+        (row["video"], o["expression"]): o["boxes"]
+        for row in map(json.loads, (folder / "truth.jsonl").read_text().splitlines())
+        for o in row["objects"]
+    }
+    tracks = [(r, o) for r in read_records(out, "train") for o in r.objects]
+    assert len(tracks) == counts["trajectories"] >= 2
+    for record, track in tracks:
+        boxes = truth[record.metadata["video"], track.expression]
+        assert iou(as_array(track.boxes), as_array(boxes)).mean() >= 0.7
+        assert record.frame_size == (160, 160)
+        assert record.frame_times == pytest.approx([i / 10 for i in range(16)])
+
+
+def test_every_item_is_kept_or_discarded_with_a_reason(curated):
+    out, counts = curated
+    discarded = [json.loads(line) for line in (out / "discarded.jsonl").read_text().splitlines()]
+    assert all(row["why"] and row["filter"] and row["phrase"] for row in discarded)
+    chunks = [row for row in discarded if row["filter"].startswith("caption_")]
+    assert len(discarded) - len(chunks) + counts["trajectories"] == counts["candidates"]
+    assert funnel_rows(counts)[-1][2] == counts["trajectories"]
+
+
+def test_the_corrupt_video_is_quarantined_and_the_rest_goes_on(curated):
+    out, counts = curated
+    rows = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
+    assert [row["video"] for row in rows] == ["broken.mp4"]
+    assert counts["videos_unreadable"] == 1
+    assert counts["videos"] == 7
+    assert "broken.mp4" in (out / "report" / "report.html").read_text()
+
+
+def test_the_report_has_its_parts(curated):
+    out, counts = curated
+    report = out / "report"
+    assert {"report.html", "report.md", "funnel.png", "histograms.png", "counts.json"} <= {
+        p.name for p in report.iterdir()
+    }
+    assert list((report / "samples").glob("*.png"))
+    table = json.loads((report / "counts.json").read_text())["table"]
+    assert sum(row["trajectories"] for row in table) == counts["trajectories"]
+
+
+def test_reading_the_annotations_back_gives_the_same_data_set(curated):
+    out, _ = curated
+    expected = [replace(record, frames=()) for record in read_records(out, "train")]
+    assert read_annotations(out / "annotations.jsonl") == expected
+    row = json.loads((out / "annotations.jsonl").read_text().splitlines()[0])
+    assert list(row) == [
+        "source", "id", "vid", "metadata", "frames", "object_class", "box", "object_description", "frame_size",
+    ]  # fmt: skip
+
+
+def test_running_again_changes_nothing_and_a_changed_parameter_does(curated, folder, tmp_path):
+    out, counts = curated
+    shutil.copytree(out, tmp_path / "again")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "again").glob("*.tar")}
+    assert run(_params(folder), tmp_path / "again", progress=False) == counts
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "again").glob("*.tar")} == before
+    assert _bytes(tmp_path / "again") == _bytes(out)
+    none = run(_params(folder, grounding_threshold=0.999999), tmp_path / "again", progress=False)
+    assert none["trajectories"] < counts["trajectories"]
+
+
+def test_killed_and_started_again_gives_the_same_bytes(curated, folder, tmp_path):
+    out, _ = curated
+    script = (
+        "import sys; from pathlib import Path; from elysium.curation.pipeline import run\n"
+        "from elysium.config import CurationInput, CurationParams\n"
+        "raw = sys.argv[1]\n"
+        "source = CurationInput(raw, raw + '/captions.jsonl', 'shapes')\n"
+        "params = CurationParams(inputs={'world': source}, workers=1, videos_per_shard=3, frame_size=96)\n"
+        "run(params, Path(sys.argv[2]), progress=False)\n"
+    )
+    target = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder), str(target)])
+    for _ in range(1200):  # until the first shard is done
+        if list((target / "journal").glob("*.json")) or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    assert not (target / "annotations.jsonl").exists()
+    run(_params(folder), target, progress=False)
+    assert _bytes(target) == _bytes(out)
+
+
+def test_bad_input_is_one_clear_error(folder, tmp_path):
+    with pytest.raises(UserError, match="no such caption file"):
+        curate_folder(folder, tmp_path / "none.jsonl", tmp_path / "out")
+    with pytest.raises(UserError, match="no such folder"):
+        curate_folder(tmp_path / "none", folder / "captions.jsonl", tmp_path / "out")
+    (tmp_path / "bad.jsonl").write_text('{"video": "a.mp4", "captions": ["x"]}\n{"video": 3}\n')
+    with pytest.raises(UserError, match=r"bad.jsonl:2"):
+        curate_folder(folder, tmp_path / "bad.jsonl", tmp_path / "out")
+    with pytest.raises(UserError, match="grounding 'none' is not known"):
+        curate_folder(folder, folder / "captions.jsonl", tmp_path / "out", grounding="none")
+    with pytest.raises(UserError, match="inputs is empty"):
+        run(PARAMS, tmp_path / "out")
+
+
+def test_the_split_keeps_a_source_together_at_the_asked_share():
+    names = [f"source-{i}" for i in range(4000)]
+    assert np.mean([is_eval(name, 0.2) for name in names]) == pytest.approx(0.2, abs=0.03)
+    assert not any(is_eval(name, 0.0) for name in names)
+    assert all(is_eval(name, 1.0) for name in names)
+
+
+class _Path:
+    """A tracker that goes where it is told, and is sure of it: a tracker at fault."""
+
+    def __init__(self, boxes: list[Box]) -> None:
+        self._boxes = boxes
+
+    def track(self, frames: Iterable[np.ndarray], box: Box) -> Iterator[tuple[Box, float]]:
+        for _, found in zip(frames, [box, *self._boxes[1:]], strict=False):
+            yield found, 0.99
+
+
+class _Wrong:
+    """A grounder that gives a box of the ground for every phrase in the first frame only: a grounder at fault."""
+
+    def __init__(self, box: Box, later: Box) -> None:
+        self._box, self._later, self._calls = box, later, 0
+
+    def ground(self, frames: list[np.ndarray], phrases: list[str]) -> list[list[Grounding]]:
+        self._calls += 1
+        return [[Grounding(self._box if self._calls == 1 else self._later, 0.9, "x") for _ in phrases] for _ in frames]
+
+
+@pytest.fixture(scope="module")
+def lone_thing():
+    """Frames of one thing that crosses the picture in full view, its name and its true boxes."""
+    for seed in range(200):
+        scene = draw_scene(np.random.default_rng([11, seed]), 14, 160, 1)
+        thing = scene.things[0]
+        boxes = [b for b in scene.boxes[0] if b is not None]
+        whole = len(boxes) == 14 and min(scene.visible[0]) > 0.99
+        if whole and thing.texture == "plain" and thing.colour == "red" and abs(thing.velocity[0]) > 0.02:
+            kept, _ = filter_shot(
+                list(scene.frames), [thing.name], load_grounder("shapes"), load_tracker("csrt"), PARAMS
+            )
+            if kept:
+                return list(scene.frames), thing.name, boxes
+    raise AssertionError("no seed draws a lone red thing that is kept")
+
+
+def test_planted_faults_are_caught_by_their_filters(lone_thing, capsys):
+    frames, name, boxes = lone_thing
+    shapes, csrt = load_grounder("shapes"), load_tracker("csrt")
+    jump = [*boxes[:6], *[(0.02, 0.02, 0.12, 0.12)] * 8]
+    slide = [tuple(np.clip(np.array(b) + 0.022 * i * np.array([0, 1, 0, 1]), 0, 1)) for i, b in enumerate(boxes)]
+    x1, y1 = boxes[0][:2]
+    ground_box = (0.02, 0.02, 0.14, 0.14) if x1 > 0.2 or y1 > 0.2 else (0.8, 0.8, 0.95, 0.95)
+    vanished = [*frames[:7], *[np.full_like(frames[0], 120)] * 7]
+    caught = {}
+    for fault, (f, grounder, tracker) in {
+        "tracker jumps": (frames, shapes, _Path(jump)),
+        "tracker drifts slowly": (frames, shapes, _Path(slide)),
+        "box of another thing": (frames, _Wrong(ground_box, boxes[7]), csrt),
+        "the thing vanishes": (vanished, _Wrong(boxes[0], boxes[7]), csrt),
+    }.items():
+        kept, fallen = filter_shot(f, [name], grounder, tracker, PARAMS)
+        assert kept == []
+        caught[fault] = fallen[0].filter
+    with capsys.disabled():
+        print("\n" + "\n".join(f"{fault}: {at}" for fault, at in caught.items()))
+    assert caught["tracker jumps"] == "drift"
+    assert caught["tracker drifts slowly"] in ("iou_middle", "iou_last")
+    assert caught["box of another thing"] in ("tracking_confidence", "iou_middle")
+    assert caught["the thing vanishes"] == "tracking_confidence"
+
+
+def test_a_trajectory_never_crosses_a_cut(raw_world, tmp_path):
+    first, second = (read_frames(raw_world / f"world-0000{i}.mp4")[0] for i in (0, 1))
+    write_video(tmp_path / "joined.mp4", first + second, 10)
+    captions = {
+        row["video"]: row["captions"]
+        for row in map(json.loads, (raw_world / "captions.jsonl").read_text().splitlines())
+    }
+    both = captions["world-00000.mp4"] + captions["world-00001.mp4"]
+    (tmp_path / "captions.jsonl").write_text(json.dumps({"video": "joined.mp4", "captions": both}) + "\n")
+    out = tmp_path / "out"
+    counts = curate_folder(tmp_path, tmp_path / "captions.jsonl", out, PARAMS, grounding="shapes")
+    assert counts["shots"] == 2
+    for line in (out / "annotations.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        start = 1.6 * row["metadata"]["record"]["shot"]
+        assert len(row["box"]) == 16
+        assert row["metadata"]["frame_times"][0] == pytest.approx(start)
