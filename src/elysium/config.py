@@ -151,7 +151,7 @@ class VisionPretrainingParams:
     """Dense pretraining of the small vision tower, the first half of the `backbones` stage."""
 
     images: int = 60000
-    steps: int = 900
+    steps: int = 1500
     batch: int = 64
     lr: float = 2e-3
 
