@@ -14,7 +14,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help env demo data data-push test lint format bench mlflow clean distclean
+.PHONY: help env demo data data-push backbones test lint format bench mlflow clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,7 +44,10 @@ demo: export PREFECT_HOME := $(CURDIR)/.prefect
 demo: data  ## run the whole pipeline with preset=tiny and print the result table
 	.venv/bin/python flows/full.py --preset $(PRESET)
 
-test: $(STAMP)  ## run all tests (TESTS=tests/flows for some)
+backbones: data  ## make data/backbones anew: the small vision tower and language model (about an hour on two cores)
+	.venv/bin/elysium stage backbones
+
+test: data  ## run all tests (TESTS=tests/flows for some)
 	.venv/bin/python -m elysium.offline python -m pytest $(TESTS)
 
 lint: $(STAMP)  ## ruff and mypy

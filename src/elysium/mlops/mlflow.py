@@ -3,6 +3,7 @@
 The training ranks never open a run: rank 0 resumes the child by MLFLOW_RUN_ID, the others record nothing.
 """
 
+import csv
 import json
 import os
 import socket
@@ -25,7 +26,10 @@ from elysium.mlops import lineage
 
 PARENT_ENV = "ELYSIUM_MLFLOW_PARENT_RUN"
 PROBE_SECONDS = 5.0
-_ATTACHED = ("*.json", "*.jsonl", "*.md", "*.csv", "*.png", "*.html", "plots/*.png", "report/**/*", "videos/*.mp4")
+_ATTACHED = (
+    *("*.json", "*.jsonl", "*.md", "*.csv", "*.png", "*.html"),
+    *("plots/*.png", "plots/*.csv", "report/**/*", "videos/*.mp4", "videos/*.png"),
+)
 _MAX_BYTES = 8 << 20  # a larger file belongs to DVC, not to the record
 
 
@@ -82,15 +86,15 @@ def connect(params: MlflowParams) -> Any:
     return mlflow
 
 
-def start_pipeline(params: Params, overrides: list[str]) -> str:
-    """Open the parent run of a pipeline and return its id; it is not the active run of this process."""
+def start_pipeline(params: Params, overrides: list[str], name: str = "pipeline") -> str:
+    """Open the parent run of a flow and return its id; it is not the active run of this process."""
     mlflow = connect(params.mlflow)
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(params.mlflow.experiment)
     _close_dead_runs(client, experiment.experiment_id)
     run = client.create_run(
         experiment.experiment_id,
-        run_name=f"pipeline-{params.preset}",
+        run_name=f"{name}-{params.preset}",
         tags={**_tags(params), "overrides": " ".join(overrides)},
     )
     run_id: str = run.info.run_id
@@ -105,6 +109,17 @@ def end_pipeline(params: Params, run_id: str, status: str) -> None:
     metrics = params.stage_dir("evaluate") / "metrics.json"
     if status == "FINISHED" and metrics.is_file():
         _log_metrics(client, run_id, json.loads(metrics.read_text()))
+    client.set_terminated(run_id, status)
+
+
+def end_ablations(params: Params, run_id: str, status: str) -> None:
+    """Attach the comparison to the parent run, one metric per variant, and close it (FINISHED | FAILED)."""
+    client = connect(params.mlflow).MlflowClient()
+    folder = params.stage_dir("ablations")
+    if status == "FINISHED":
+        with (folder / "table7.csv").open() as file:
+            _log_metrics(client, run_id, {f"acc50/{r['variant']}": float(r["acc50"]) for r in csv.DictReader(file)})
+        log_outputs(client, run_id, folder)
     client.set_terminated(run_id, status)
 
 
@@ -128,6 +143,26 @@ def stage_run(params: Params, stage: str) -> Iterator[None]:
             _log_inputs(mlflow, client, run_id, stage)
             yield
             log_outputs(client, run_id, params.stage_dir(stage))
+        finally:
+            os.environ.pop("MLFLOW_RUN_ID", None)
+
+
+@contextmanager
+def ablation_run(params: Params, variant: str, seed: int, out: Path) -> Iterator[None]:
+    """The child run of one variant and seed of an ablation: its parameters before, `result.json` as metrics after."""
+    mlflow = connect(params.mlflow)
+    client = mlflow.MlflowClient()
+    parent = os.environ.get(PARENT_ENV) or None
+    tags = {**_tags(params), "stage": "ablation", "variant": variant}
+    with mlflow.start_run(run_name=f"{variant}-{seed}", parent_run_id=parent, tags=tags) as run:
+        run_id = run.info.run_id
+        os.environ["MLFLOW_RUN_ID"] = run_id
+        try:
+            flat = _flatten(asdict(params))
+            _log_params(client, run_id, {k: v for k, v in flat.items() if not k.startswith(("world.", "curation."))})
+            yield
+            _log_metrics(client, run_id, json.loads((out / "result.json").read_text()))
+            client.log_artifact(run_id, str(out / "result.json"))
         finally:
             os.environ.pop("MLFLOW_RUN_ID", None)
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from elysium import offline
+from elysium import offline, processes
 from elysium.config import Params, TrainParams, load_params
 from elysium.data.mixture import Mixture
 from elysium.data.tasks import Clip
@@ -36,6 +36,7 @@ from elysium.training.throughput import FlopCounter, peak_flops
 
 def main() -> int:
     """Train; exit code 2 and one line on bad input."""
+    processes.die_with_parent()
     offline.apply()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True)
@@ -105,13 +106,19 @@ def train(params: Params, stage: str) -> None:
 
 
 def freeze(model: ElysiumForConditionalGeneration, trainable: list[str]) -> None:
-    """Leave gradients to the named parts only. Raises UserError on an unknown part."""
+    """Leave gradients to the named parts only; `projection` is the adapter without a T-Selector's gate.
+
+    Raises UserError on an unknown part.
+    """
     parts = {"vision": model.vision_tower, "adapter": model.adapter, "text": model.language_model}
+    if hasattr(model.adapter, "projection"):
+        parts["projection"] = model.adapter.projection
     unknown = set(trainable) - set(parts)
     if unknown or not trainable:
         raise UserError(f"trainable: {sorted(unknown) or 'empty'}; choose some of {', '.join(parts)}")
-    for name, part in parts.items():
-        part.requires_grad_(name in trainable)
+    model.requires_grad_(False)
+    for name in trainable:
+        parts[name].requires_grad_()
 
 
 def start_deepspeed(

@@ -1,0 +1,221 @@
+"""The ablation of Table 7: one visual token compressor per variant, all else equal (section 5.2).
+
+A variant starts from the configured backbones, is warmed up and then trained end to end on pictures by the stages
+`warmup` and `pretrain`, and is measured by REC accuracy at 0.5 on the held-out world. `run_variant` leaves
+`artifacts/ablations/VARIANT-SEED/result.json`; `summarise` makes the table and the plots of all that are there.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elysium.config import AdapterParams, Params
+from elysium.errors import UserError
+
+STAGES = ("warmup", "pretrain")
+KEPT = (Fraction(1, 576), *(Fraction(n, 16) for n in (1, 2, 3, 4)), Fraction(4, 9), Fraction(1, 2))
+REFERENCE = Fraction(3, 16)  # 108 of 576
+RIVALS = ("concat", "cross_attention", "strided", "random", "average_pool")
+# 97.5% quantiles of Student's t for 1, 2, ... degrees of freedom: the half width of a mean's 95% interval.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table: the adapter by name, and how many of the tokens go on."""
+
+    adapter: str
+    share: Fraction
+    gate: str = "mlp"
+
+    @property
+    def name(self) -> str:
+        """As on the command line: `tselector-3_16`, `none`, `tselector-3_16-token_mixing`."""
+        if self.adapter == "none":
+            return "none"
+        name = f"{self.adapter}-{self.share.numerator}_{self.share.denominator}"
+        return name if self.gate == "mlp" else f"{name}-{self.gate}"
+
+    def kept(self, num_tokens: int) -> int:
+        """Tokens kept of `num_tokens`, at least one."""
+        return max(1, round(self.share * num_tokens))
+
+
+def table7() -> dict[str, Variant]:
+    """The variants of Table 7, the controls that it lacks, and the released checkpoint's gate, by name."""
+    variants = [Variant("none", Fraction(1))]
+    variants += [Variant(rival, REFERENCE) for rival in RIVALS]
+    variants += [Variant("tselector", share) for share in KEPT]
+    variants += [Variant("tselector", REFERENCE, "token_mixing")]
+    return {v.name: v for v in variants}
+
+
+def variant_params(params: Params, variant: Variant, seed: int) -> Params:
+    """The parameters of one run: another adapter, seed and output folder, nothing else."""
+    num_tokens = (params.model.image_size // _patch_size(params)) ** 2
+    adapter = AdapterParams(variant.adapter, variant.kept(num_tokens), variant.gate)
+    artifacts = Path(params.artifacts) / "ablations" / f"{variant.name}-{seed}"
+    return replace(params, adapter=adapter, seed=seed, artifacts=str(artifacts))
+
+
+def _patch_size(params: Params) -> int:
+    if params.model.vision_init is None:
+        return int(params.model.vision["patch_size"])
+    config = Path(params.model.vision_init, "config.json")
+    if not config.is_file():
+        raise UserError(f"no backbone in {params.model.vision_init}; fetch it with `dvc pull data.dvc`")
+    content = json.loads(config.read_text())
+    return int(content.get("vision_config", content)["patch_size"])
+
+
+def run_variant(params: Params, name: str, seed: int) -> dict[str, Any]:
+    """Train and measure one variant; returns what `result.json` holds.
+
+    Raises UserError on an unknown variant or missing pictures. A run that was cut off goes on.
+    """
+    from elysium.mlops import mlflow
+    from elysium.training import stage
+
+    variants = table7()
+    if name not in variants:
+        raise UserError(f"{name!r} is no variant; choose one of {', '.join(variants)}")
+    variant = variants[name]
+    own = variant_params(params, variant, seed)
+    out = Path(own.artifacts)
+    resolved = json.dumps(asdict(own), sort_keys=True, indent=1)
+    if not (out / "params.json").is_file() or (out / "params.json").read_text() != resolved:
+        shutil.rmtree(out, ignore_errors=True)  # half a run of other parameters is no beginning
+        out.mkdir(parents=True)
+        _write(out / "params.json", resolved)
+    with mlflow.ablation_run(own, name, seed, out):
+        for train in STAGES:
+            if not (out / train / "model" / "config.json").is_file():
+                stage.run(own, train)
+        result = {"variant": name, "seed": seed, **asdict(own.adapter), **_measure(params, own)}
+        loss = json.loads((out / STAGES[-1] / "metrics.json").read_text())["loss"]
+        _write(out / "result.json", json.dumps(result | {"loss": loss}, indent=1) + "\n")
+        for train in STAGES:
+            shutil.rmtree(out / train / "model")
+    return result
+
+
+def _measure(params: Params, own: Params) -> dict[str, float]:
+    """REC accuracy at 0.5 over all frames of the held-out world, its loss-free costs beside it."""
+    from rich.progress import Progress
+
+    from elysium.evaluation.items import fingerprint, load_items
+    from elysium.evaluation.predict import predict, read_predictions
+    from elysium.evaluation.score import score_set
+    from elysium.inference.engine import Engine
+    from elysium.model.describe import describe
+
+    engine = Engine.from_pretrained(Path(own.artifacts) / STAGES[-1] / "model", os.environ.get("ELYSIUM_DEVICE", "cpu"))
+    items = load_items(params.stage_dir("world"), "eval-", frames=params.eval.frames, limit=params.eval.limit)
+    path = Path(own.artifacts) / "predictions.jsonl"
+    made_from = {"model": fingerprint(sorted((Path(own.artifacts) / STAGES[-1] / "model").iterdir()))}
+    with Progress() as progress:
+        predict(engine, "frames", items, params.eval, path, made_from, progress)
+    (row,) = score_set("world", {"frames": read_predictions(path)}, ["rec"], None).rows
+    cost = describe(engine.model.config, frames=(8,))
+    return {
+        "acc50": row["acc50"],
+        "acc50_low": row["acc50_low"],
+        "acc50_high": row["acc50_high"],
+        "pictures": row["n"],
+        "tokens": cost.kept_tokens,
+        "gflops_8_frames": round(cost.sample_flops[8] / 1e9, 3),
+    }
+
+
+def results(params: Params) -> list[dict[str, Any]]:
+    """All results that are there, in the order of the table, seeds ascending."""
+    order = list(table7())
+    found = [json.loads(p.read_text()) for p in (Path(params.artifacts) / "ablations").glob("*/result.json")]
+    return sorted((r for r in found if r["variant"] in order), key=lambda r: (order.index(r["variant"]), r["seed"]))
+
+
+def rows(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row per variant: the mean over its seeds and the half width of the mean's 95% interval (Student's t)."""
+    for name in dict.fromkeys(r["variant"] for r in found):
+        runs = [r for r in found if r["variant"] == name]
+        accuracy = np.array([r["acc50"] for r in runs])
+        n = len(runs)
+        spread = float(accuracy.std(ddof=1)) if n > 1 else math.nan
+        half = _T[min(n - 2, len(_T) - 1)] * spread / math.sqrt(n) if n > 1 else math.nan
+        yield {
+            "variant": name,
+            "tokens": runs[0]["tokens"],
+            "gflops_8_frames": runs[0]["gflops_8_frames"],
+            "seeds": n,
+            "acc50": round(float(accuracy.mean()), 2),
+            "interval": round(half, 3),
+            "loss": round(float(np.mean([r["loss"] for r in runs])), 3),
+        }
+
+
+def summarise(params: Params) -> Path:
+    """Write `table7.csv`, `table7.md` and `table7.png` beside the results; returns their folder.
+
+    Raises UserError if there is no result yet.
+    """
+    table = list(rows(results(params)))
+    out = Path(params.artifacts) / "ablations"
+    if not table:
+        raise UserError(f"{out}: no result there; run `python flows/ablations.py`")
+    keys = list(table[0])
+    _write(out / "table7.csv", "\n".join([",".join(keys), *(",".join(str(r[k]) for k in keys) for r in table)]) + "\n")
+    _write(out / "table7.md", _markdown(table))
+    _plot(table, out / "table7.png")
+    return out
+
+
+def _markdown(table: list[dict[str, Any]]) -> str:
+    lines = [
+        "| variant | tokens a frame | GFLOPs, 8 frames | REC accuracy at 0.5 | seeds |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for r in table:
+        accuracy = f"{r['acc50']:.1f}" + ("" if math.isnan(r["interval"]) else f" ± {r['interval']:.1f}")
+        lines.append(f"| {r['variant']} | {r['tokens']} | {r['gflops_8_frames']:.2f} | {accuracy} | {r['seeds']} |")
+    return "\n".join(lines) + "\n\n± is the half width of the mean's 95% interval over the seeds.\n"
+
+
+def _plot(table: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for axis, key, label in zip(
+        axes, ("tokens", "gflops_8_frames"), ("vision tokens a frame", "GFLOPs for 8 frames"), strict=True
+    ):
+        curve = [r for r in table if r["variant"].startswith("tselector") and r["variant"].count("-") == 1]
+        rest = [r for r in table if r not in curve]
+        style = {"capsize": 3, "marker": "o"}
+        if curve:
+            x, y, e = ([r[k] for r in curve] for k in (key, "acc50", "interval"))
+            axis.errorbar(x, y, yerr=np.nan_to_num(e), label="T-Selector", **style)
+        for r in rest:
+            error = np.nan_to_num([r["interval"]])
+            axis.errorbar([r[key]], [r["acc50"]], yerr=error, linestyle="", label=r["variant"], **style)
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("REC accuracy at 0.5 (%)")
+    axes[1].legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
