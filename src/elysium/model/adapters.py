@@ -36,18 +36,24 @@ class _Selector(Adapter):
         raise NotImplementedError
 
     def forward(self, x_BNC: Tensor) -> Tensor:
-        index_BK = self.select(x_BNC)
-        return self.projection(x_BNC.gather(1, index_BK[..., None].expand(-1, -1, x_BNC.shape[-1])))
+        return self.projection(_take(x_BNC, self.select(x_BNC)))
 
 
 class TSelector(_Selector):
     """`T = MLP(KeepTopK(softmax(gate(F)), k, F))`, eq. 2 of the paper, with a gate that learns.
 
-    Top-k alone gives the gate no gradient. Here each kept token is multiplied by `p / stop_gradient(p)`: exactly 1 in
-    the forward pass, so the value is that of the plain selection, while the gate receives the gradient of the log of
-    its softmax score. `gate` is "mlp" (each token scored by itself) or "token_mixing" (the released checkpoint's: every
-    score sees every token through one N x N matrix). The scores and the selection are computed in float32.
+    Top-k gives the gate no gradient, and scaling the kept tokens by their scores tells next to nothing: the first
+    normalisation of the LLM takes a token's scale away. So while training, some kept tokens are mixed with a token that
+    was not kept, `a * kept + (1 - a) * other` with a uniform in [0, 1]. Over `a`, the mean of the loss's derivative is
+    exactly the loss with the kept token minus the loss with the other: what swapping them costs. It is the gradient of
+    `p_kept / (p_kept + p_other)`, the probability of preferring the one to the other under eq. 2's softmax, so pairs
+    that the gate is sure of move it no more. Outside training, and with the gate frozen, the value is that of eq. 2.
+
+    `gate` is "mlp" (each token scored by itself) or "token_mixing" (the released checkpoint's: every score sees every
+    token through one N x N matrix). The scores and the selection are computed in float32.
     """
+
+    swaps = 0.25  # share of the kept tokens that are mixed while training
 
     def __init__(self, num_tokens: int, num_kept: int, vision_dim: int, llm_dim: int, gate: str = "mlp") -> None:
         super().__init__(num_tokens, num_kept, vision_dim, llm_dim)
@@ -66,12 +72,36 @@ class TSelector(_Selector):
         return _top_k(self.scores(x_BNC), self.num_kept)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
-        p_BN = self.scores(x_BNC)
-        index_BK = _top_k(p_BN, self.num_kept)
-        kept_BKC = x_BNC.gather(1, index_BK[..., None].expand(-1, -1, x_BNC.shape[-1]))
-        p_BK = p_BN.gather(1, index_BK).clamp_min(torch.finfo(torch.float32).tiny)
-        carried_BK = p_BK / p_BK.detach()  # the value 1, the gradient of log p
-        return self.projection(kept_BKC * carried_BK[..., None].to(kept_BKC.dtype))
+        log_p_BN = torch.log_softmax(self.gate(x_BNC).float(), dim=-1)
+        index_BK = _top_k(log_p_BN, self.num_kept)
+        t_BKD = self.projection(_take(x_BNC, index_BK))
+        learns = self.training and self.num_kept < self.num_tokens and next(self.gate.parameters()).requires_grad
+        if not learns:
+            return t_BKD
+        # M slots, each with a partner among the tokens that were not kept
+        slot_BM, other_BM, a_BM = self.draw_swaps(index_BK)
+        preferred_BM = torch.sigmoid(log_p_BN.gather(1, index_BK.gather(1, slot_BM)) - log_p_BN.gather(1, other_BM))
+        mixed_BM = (a_BM < 1).to(preferred_BM)
+        a_BM = a_BM + mixed_BM * (preferred_BM - preferred_BM.detach())  # the value a, the gradient of the scores
+        kept_BMD, other_BMD = _take(t_BKD, slot_BM), self.projection(_take(x_BNC, other_BM))
+        mixture_BMD = other_BMD + a_BM[..., None].to(t_BKD.dtype) * (kept_BMD - other_BMD)
+        return t_BKD.scatter(1, slot_BM[..., None].expand_as(mixture_BMD), mixture_BMD)
+
+    def draw_swaps(self, index_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots, their partners (tokens that were not kept, each once) and weights (1: not mixed), `[B, M]` each."""
+        b, k = index_BK.shape
+        m = min(k, self.num_tokens - k)
+        device = index_BK.device
+        free_BN = torch.rand(b, self.num_tokens, device=device).scatter(1, index_BK, -1.0)
+        weight_BM = torch.rand(b, m, device=device)
+        mixed_BM = torch.rand(b, m, device=device) < self.swaps
+        slot_BM = torch.rand(b, k, device=device).topk(m).indices
+        return slot_BM, free_BN.topk(m).indices, torch.where(mixed_BM, weight_BM, torch.ones_like(weight_BM))
+
+
+def _take(x_BNC: Tensor, index_BK: Tensor) -> Tensor:
+    """The tokens with these indices, `[B, K, C]`."""
+    return x_BNC.gather(1, index_BK[..., None].expand(-1, -1, x_BNC.shape[-1]))
 
 
 def _top_k(p_BN: Tensor, k: int) -> Tensor:

@@ -101,7 +101,9 @@ def train(params: Params, stage: str) -> None:
             flush=True,
         )
     log = TrainingLog(out, stage, p, first) if rank == 0 else None
-    loop(engine, StepBatches(mixture, p.global_batch, parts, rank, world, first, p.steps), p, first, out, log)
+    batches = StepBatches(mixture, p.global_batch, parts, rank, world, first, p.steps)
+    # Ranks draw differently, or the same places of their shares would be treated alike.
+    loop(engine, batches, p, params.seed * world + rank, first, out, log)
     finish(engine, processor, mixture, params, stage, log)
 
 
@@ -156,13 +158,12 @@ def resume(engine: Any, folder: Path) -> int:
     if not (folder / "latest").is_file():
         return 0
     _, state = engine.load_checkpoint(str(folder))
-    torch.set_rng_state(torch.tensor(state["rng"], dtype=torch.uint8))
     return int(state["step"])
 
 
 def save_checkpoint(engine: Any, folder: Path, step: int) -> None:
-    """Model, optimiser, step and RNG; `latest` moves when all is written, the one before it is then dropped."""
-    state = {"step": step, "rng": torch.get_rng_state().tolist()}
+    """Model, optimiser and step; `latest` moves when all is written, the one before it is then dropped."""
+    state = {"step": step}
     engine.save_checkpoint(str(folder), tag=f"step{step}", client_state=state)
     if torch.distributed.get_rank() == 0:
         import shutil
@@ -172,7 +173,9 @@ def save_checkpoint(engine: Any, folder: Path, step: int) -> None:
                 shutil.rmtree(old)
 
 
-def loop(engine: Any, batches: StepBatches, p: TrainParams, first: int, out: Path, log: TrainingLog | None) -> None:
+def loop(
+    engine: Any, batches: StepBatches, p: TrainParams, seed: int, first: int, out: Path, log: TrainingLog | None
+) -> None:
     """Steps `first` to `p.steps`. Raises UserError on a loss that is not finite or a batch without answers."""
     flops = FlopCounter(engine.module)
     peak = peak_flops()
@@ -182,6 +185,7 @@ def loop(engine: Any, batches: StepBatches, p: TrainParams, first: int, out: Pat
     begin = time.perf_counter()
     for step, batch in enumerate(batches, first):
         waited = time.perf_counter() - begin
+        torch.manual_seed((seed << 32) + step)  # the draws of a step do not depend on how many came before
         loss, work = run_step(engine, batch, learning_rate(step, p), flops)
         seconds = time.perf_counter() - begin
         if not math.isfinite(loss):
