@@ -1,6 +1,6 @@
 """The model as a tracker: batched questions about clips, answers back as boxes or text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from elysium.boxes import Box, format_box
+from elysium.inference.decoding import Answer, Grammar, Walk, decode
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.loading import load_model, load_processor
 from elysium.prompts import frames_text, question
@@ -28,13 +29,23 @@ class Query:
 
 
 class Engine:
-    """Answers questions about clips with one model; what it answers does not depend on the rest of the batch."""
+    """Answers questions about clips with one model; what it answers does not depend on the rest of the batch.
+
+    Boxes are decoded by their grammar (`inference.decoding`), with motion drafts; `plain=True` takes transformers'
+    `generate` and parses what it says instead. Wherever that is well-formed, the boxes are the same.
+    """
 
     def __init__(
-        self, model: ElysiumForConditionalGeneration, processor: ElysiumProcessor, token_budget: int = 16384
+        self,
+        model: ElysiumForConditionalGeneration,
+        processor: ElysiumProcessor,
+        token_budget: int = 16384,
+        plain: bool = False,
+        drafts: bool = True,
     ) -> None:
         self.model, self.processor = model.eval(), processor
-        self.token_budget = token_budget
+        self.token_budget, self.plain, self.drafts = token_budget, plain, drafts
+        self.grammar = None if plain else Grammar(processor)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "cpu") -> "Engine":
@@ -45,16 +56,25 @@ class Engine:
 
     def track(self, videos: Sequence[Frames], queries: Sequence[Query]) -> list[list[Box | None]]:
         """One box (or None) per frame of each clip, the clip taken whole (SOT and RSOT)."""
+        if self.plain:
+            questions = [_track_question(q, self.processor.bins) for q in queries]
+            answers = self._answer(videos, questions, [len(video) * 20 + 4 for video in videos])
+            return [self.processor.answer_boxes(a, len(v)) for a, v in zip(answers, videos, strict=True)]
+        return [answer.boxes for answer in self.follow(videos, queries)]
+
+    def follow(self, videos: Sequence[Frames], queries: Sequence[Query]) -> list[Answer]:
+        """`track` with the confidence of each box and what it cost. Raises ValueError on a plain engine."""
         questions = [_track_question(q, self.processor.bins) for q in queries]
-        budgets = [len(video) * 20 + 4 for video in videos]
-        answers = self._answer(videos, questions, budgets)
-        return [self.processor.answer_boxes(a, len(v)) for a, v in zip(answers, videos, strict=True)]
+        return self._trajectories(videos, questions, [q.box for q in queries])
 
     def locate(self, images: Sequence[np.ndarray], expressions: Sequence[str]) -> list[Box | None]:
         """The box of each expression in its picture (REC)."""
         questions = [question("rec", expression=e) for e in expressions]
-        answers = self._answer([[image] for image in images], questions, [16] * len(images))
-        return [self.processor.answer_boxes(a, 1)[0] for a in answers]
+        videos = [[image] for image in images]
+        if self.plain:
+            answers = self._answer(videos, questions, [16] * len(images))
+            return [self.processor.answer_boxes(a, 1)[0] for a in answers]
+        return [answer.boxes[0] for answer in self._trajectories(videos, questions, None)]
 
     def describe(self, videos: Sequence[Frames], boxes: Sequence[Box], frames: Sequence[int]) -> list[str]:
         """A phrase for the object with a box in a frame (counted from 0) of each clip (Video-REG)."""
@@ -66,15 +86,40 @@ class Engine:
         """A free answer to a free question about each clip."""
         return self._answer(videos, [question("ask", question=q) for q in questions], [64] * len(videos))
 
-    def _answer(self, videos: Sequence[Frames], questions: Sequence[str], budgets: Sequence[int]) -> list[str]:
-        """Greedy answers, in batches of clips of equal length so that little is padding."""
-        answers = [""] * len(videos)
+    def _batches(self, videos: Sequence[Frames], budgets: Sequence[int]) -> Iterator[list[int]]:
+        """Indices of clips of about equal length, so that little is padding, within the token budget; longest first."""
         order = sorted(range(len(videos)), key=lambda i: (budgets[i], len(videos[i])))
         while order:
             longest = len(videos[order[-1]]) * (self.processor.num_kept + 6) + budgets[order[-1]] + 64
             size = max(1, self.token_budget // longest)
-            batch, order = order[-size:], order[:-size]
-            texts = [self.processor.prompt(f"{frames_text(len(videos[i]))}\n{questions[i]}") for i in batch]
+            yield order[-size:]
+            order = order[:-size]
+
+    def _prompt(self, video: Frames, asked: str) -> str:
+        return self.processor.prompt(f"{frames_text(len(video))}\n{asked}")
+
+    def _trajectories(
+        self, videos: Sequence[Frames], questions: Sequence[str], given: Sequence[Box | None] | None
+    ) -> list[Answer]:
+        """Boxes by the grammar: of every frame, or (`given` is None) of a picture, where the object always is."""
+        if self.grammar is None:
+            raise ValueError("a plain engine has no grammar")
+        answers = [Answer([], [])] * len(videos)
+        for batch in self._batches(videos, [len(video) * 20 + 4 for video in videos]):
+            prompts = [self.processor.token_ids(self._prompt(videos[i], questions[i])) for i in batch]
+            pixels = self.processor.pixels([frame for i in batch for frame in videos[i]]).to(self.model.device)
+            walks = [Walk(self.grammar, len(videos[i]), given is not None, given is not None) for i in batch]
+            first = [None if given is None else given[i] for i in batch]
+            told = decode(self.model, prompts, pixels, walks, first, self.drafts)
+            for i, answer in zip(batch, told, strict=True):
+                answers[i] = answer
+        return answers
+
+    def _answer(self, videos: Sequence[Frames], questions: Sequence[str], budgets: Sequence[int]) -> list[str]:
+        """Greedy answers in words."""
+        answers = [""] * len(videos)
+        for batch in self._batches(videos, budgets):
+            texts = [self._prompt(videos[i], questions[i]) for i in batch]
             told = self._generate([videos[i] for i in batch], texts, [budgets[i] for i in batch])
             for i, text in zip(batch, told, strict=True):
                 answers[i] = text

@@ -122,14 +122,14 @@ class ElysiumProcessor(ProcessorMixin):
         labels: list[int] = []
         for question, answer in turns:
             asked = self.token_ids(self.prompt(question)) if not ids else self._plain(f"USER: {question} ASSISTANT:")
-            told = [*self._answer(answer), self.tokenizer.eos_token_id]
+            told = [*self.answer_ids(answer), self.tokenizer.eos_token_id]
             ids += asked + told
             labels += [-100] * len(asked) + told
         if len(ids) > max_length:
             raise SampleTooLong(f"{len(ids)} tokens, more than max_length={max_length}")
         return ids, labels
 
-    def _answer(self, answer: str) -> list[int]:
+    def answer_ids(self, answer: str) -> list[int]:
         """Ids of an answer as they follow "ASSISTANT:"; alone, LLaMA's tokenizer adds a second space."""
         head, both = self._plain("ASSISTANT:"), self._plain("ASSISTANT: " + answer)
         return both[len(head) :] if both[: len(head)] == head else self._plain(" " + answer)

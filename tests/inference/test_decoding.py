@@ -1,0 +1,154 @@
+"""Decoding by the grammar: canonical tokens, valid boxes whatever the weights, the same answer as plain generation."""
+
+import gzip
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from elysium.boxes import Box
+from elysium.inference.decoding import Grammar, Walk, _may_go_on, next_box
+from elysium.inference.engine import Engine, Query
+from elysium.model import ElysiumProcessor
+from elysium.prompts import boxes_answer
+from tests.inference.test_engine import speaker  # noqa: F401 -- a fixture
+from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_processor
+
+LLAMA = Path(__file__).parents[1] / "assets" / "llama_tokenizer.json.gz"
+
+
+@pytest.fixture(scope="module")
+def processors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElysiumProcessor]:
+    path = tmp_path_factory.mktemp("llama") / "tokenizer.json"
+    path.write_bytes(gzip.decompress(LLAMA.read_bytes()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    llama = ElysiumProcessor(ElysiumProcessor.square_images(64), tokenizer, num_kept=4)
+    return {"own": tiny_processor(), "llama": llama}
+
+
+def valid(box: Box | None) -> bool:
+    return box is None or (0 < box[0] < box[2] < 1 and 0 < box[1] < box[3] < 1)
+
+
+@pytest.mark.parametrize("name", ["own", "llama"])
+def test_every_path_through_the_grammar_is_what_the_tokenizer_writes(
+    processors: dict[str, ElysiumProcessor], name: str
+) -> None:
+    """So a model sees while decoding exactly the tokens that it was trained on."""
+    processor, draw = processors[name], random.Random(0)
+    grammar = Grammar(processor)
+    for _ in range(200):
+        walk = Walk(grammar, draw.randint(1, 12))
+        tokens = walk.start()
+        while not walk.done:
+            tokens += walk.take(draw.choice(walk.options))
+        assert all(valid(box) for box in walk.boxes) and len(walk.boxes) == walk.n_frames
+        text = boxes_answer(walk.boxes, processor.bins)
+        assert tokens == [*processor.answer_ids(text), grammar.eos], text
+
+
+def test_numbers_stay_in_their_range() -> None:
+    """Every number of [low, high] can be written, and no other, without leading zeros."""
+
+    def written(prefix: str, low: int, high: int) -> set[str]:
+        digits, may_end = _may_go_on(prefix, low, high)
+        found = {prefix} if may_end else set()
+        for digit in digits:
+            found |= written(prefix + str(digit), low, high)
+        return found
+
+    for low, high in ((0, 98), (99, 99), (1, 99), (37, 41), (8, 120), (0, 999)):
+        assert written("", low, high) == {str(n) for n in range(low, high + 1)}
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 32])
+def test_random_weights_still_give_n_valid_boxes(n: int) -> None:
+    engine = Engine(tiny_model(tiny_config(CONV)), tiny_processor())
+    answers = engine.follow([frames(n, seed=s) for s in range(6)], [Query(expression="red ball")] * 6)
+    for answer in answers:
+        assert len(answer.boxes) == len(answer.confidences) == n
+        assert all(valid(box) for box in answer.boxes)
+        assert all(0 < c <= 1 for c in answer.confidences)
+    (box,) = engine.locate([frames(1, seed=7)[0]], ["red ball"])
+    assert box is not None and valid(box)
+
+
+def test_the_boxes_are_those_of_plain_generation(speaker: Engine) -> None:  # noqa: F811
+    plain = Engine(speaker.model, speaker.processor, plain=True)
+    videos = [frames(n, seed=n) for n in (1, 2, 3)]
+    queries = [Query(expression="red ball")] * 3
+    wanted = plain.track(videos, queries)
+    assert all(box is not None for boxes in wanted for box in boxes)
+    for drafts in (False, True):
+        engine = Engine(speaker.model, speaker.processor, drafts=drafts)
+        assert engine.track(videos, queries) == wanted
+
+
+def test_drafts_change_the_cost_and_not_the_answer(speaker: Engine) -> None:  # noqa: F811
+    """With random weights nothing is guessed right; with the speaker's still objects most of it is."""
+    videos = [frames(n, seed=n) for n in (3, 2, 3)]
+    queries = [Query(expression="red ball"), Query(box=(0.2, 0.2, 0.5, 0.9)), Query(expression="blue star")]
+    for model in (speaker.model, tiny_model(tiny_config(CONV))):
+        slow, fast = (Engine(model, speaker.processor, drafts=d).follow(videos, queries) for d in (False, True))
+        for a, b in zip(slow, fast, strict=True):
+            assert a.boxes == b.boxes
+            np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-3)
+            assert b.passes <= a.passes and a.drafted == 0
+    still = Engine(speaker.model, speaker.processor).follow([frames(3, seed=3)], [Query(expression="red ball")])[0]
+    assert still.accepted > 0.5 * still.drafted > 0
+    assert still.passes < 2 / 3 * Engine(speaker.model, speaker.processor, drafts=False).follow(
+        [frames(3, seed=3)], [Query(expression="red ball")]
+    )[0].passes
+
+
+def test_neighbours_change_nothing(speaker: Engine) -> None:  # noqa: F811
+    videos = [frames(n, seed=n) for n in (3, 1, 2, 3)]
+    queries = [Query(expression="red ball"), Query(expression="a"), Query(box=(0.1, 0.1, 0.3, 0.4)), Query("star")]
+    together = speaker.follow(videos, queries)
+    for video, query, answer in zip(videos, queries, together, strict=True):
+        (alone,) = speaker.follow([video], [query])
+        assert alone.boxes == answer.boxes
+
+
+def test_a_moving_box_is_drafted_at_constant_velocity() -> None:
+    a, b = (0.105, 0.205, 0.305, 0.405), (0.125, 0.205, 0.325, 0.405)
+    assert next_box([a, b], None, 100) == pytest.approx((0.145, 0.205, 0.345, 0.405))
+    assert next_box([], a, 100) == a and next_box([a], None, 100) == a and next_box([], None, 100) is None
+    x1, y1, x2, y2 = next_box([(0.1, 0.1, 0.2, 0.2), (0.8, 0.8, 0.99, 0.99)], None, 100)
+    assert 0 <= x1 < x2 < 1 and 0 <= y1 < y2 < 1
+
+
+def test_a_draft_is_what_the_walk_would_write(processors: dict[str, ElysiumProcessor]) -> None:
+    grammar = Grammar(processors["own"])
+    walk = Walk(grammar, 2)
+    walk.start()
+    tokens = walk.draft((0.235, 0.055, 0.465, 0.725))
+    for token in tokens:
+        if token in walk.options and not walk.boxes:
+            walk.take(token)
+    assert walk.boxes == [pytest.approx((0.235, 0.055, 0.465, 0.725))]
+
+
+def test_a_tokenizer_that_joins_digits_is_refused() -> None:
+    processor = tiny_processor()
+
+    class Joined:
+        bins = 100
+        tokenizer = processor.tokenizer
+
+        def answer_ids(self, text: str) -> list[int]:
+            return [hash(text) % 1000]
+
+    with pytest.raises(ValueError, match="joins digits"):
+        Grammar(Joined())
+
+
+def test_an_engine_that_is_plain_has_no_confidences() -> None:
+    engine = Engine(tiny_model(tiny_config(CONV)), tiny_processor(), plain=True)
+    with pytest.raises(ValueError, match="plain"):
+        engine.follow([frames(1)], [Query(expression="ball")])
+    assert torch.is_grad_enabled()
