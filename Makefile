@@ -48,7 +48,7 @@ backbones: data  ## make data/backbones anew: the small vision tower and languag
 	.venv/bin/elysium stage backbones
 
 test: data  ## run all tests (TESTS=tests/flows for some)
-	.venv/bin/python -m elysium.offline python -m pytest $(TESTS)
+	.venv/bin/python -m elysium.offline python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP)  ## ruff and mypy
 	.venv/bin/ruff check .

@@ -77,6 +77,12 @@ def test_the_champion_answers_by_its_signature(finished: Checkout) -> None:
     assert "FRAMES 8" in finished.run("python", "-c", code).stdout
 
 
+@pytest.mark.parametrize("name", ["1_dataset", "2_tracking", "3_ablations"])
+def test_a_notebook_runs(finished: Checkout, name: str) -> None:
+    finished.run("jupyter-execute", "--inplace", f"notebooks/{name}.ipynb")
+    assert '"output_type": "error"' not in (finished.path / "notebooks" / f"{name}.ipynb").read_text()
+
+
 def test_afterwards_dvc_finds_nothing_to_do(finished: Checkout) -> None:
     done = finished.run("dvc", "repro")
     assert "Running stage" not in done.stdout

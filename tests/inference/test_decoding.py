@@ -100,9 +100,14 @@ def test_drafts_change_the_cost_and_not_the_answer(speaker: Engine) -> None:  # 
             assert b.passes <= a.passes and a.drafted == 0
     still = Engine(speaker.model, speaker.processor).follow([frames(3, seed=3)], [Query(expression="red ball")])[0]
     assert still.accepted > 0.5 * still.drafted > 0
-    assert still.passes < 2 / 3 * Engine(speaker.model, speaker.processor, drafts=False).follow(
-        [frames(3, seed=3)], [Query(expression="red ball")]
-    )[0].passes
+    assert (
+        still.passes
+        < 2
+        / 3
+        * Engine(speaker.model, speaker.processor, drafts=False)
+        .follow([frames(3, seed=3)], [Query(expression="red ball")])[0]
+        .passes
+    )
 
 
 def test_neighbours_change_nothing(speaker: Engine) -> None:  # noqa: F811

@@ -1,12 +1,13 @@
 """What `elysium track`, `describe` and `ask` do: one video, one question."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from elysium.boxes import Box
 from elysium.data.video import read_frames
 from elysium.errors import UserError
-from elysium.inference.clips import track_videos
+from elysium.inference.clips import Frames, track_videos
 from elysium.inference.engine import Engine, Query
 
 
@@ -21,13 +22,30 @@ def track(
 ) -> None:
     """Print, or write, one box per frame of the object that the expression or the box in the first frame names.
 
-    The JSON holds `boxes` (xyxy, normalised; null where the object is absent) and `times` in seconds. Raises UserError
-    on an unreadable video or a folder without an Elysium model.
+    The JSON holds, per frame, `times` in seconds, `boxes` (xyxy, normalised; null where the object is absent), the same
+    as `boxes_px`, and `confidences`. Raises UserError on an unreadable video or a folder without an Elysium model.
     """
     frames, times = read_frames(video)
     engine = Engine.from_pretrained(model, device)
-    boxes = track_videos(engine.track, [frames], [Query(expression=expression, box=box)])[0]
-    answer = {"video": str(video), "expression": expression, "boxes": boxes, "times": times}
+    confidences: list[float] = []
+
+    def follow(clips: Sequence[Frames], queries: Sequence[Query]) -> list[list[Box | None]]:
+        (found,) = engine.follow(clips, queries)
+        confidences.extend(found.confidences[1 if confidences else 0 :])  # clips share a frame
+        return [found.boxes]
+
+    (boxes,) = track_videos(follow, [frames], [Query(expression=expression, box=box)])
+    height, width = frames[0].shape[:2]
+    scale = (width, height, width, height)
+    answer = {
+        "video": str(video),
+        "expression": expression,
+        "frame_size": [width, height],
+        "times": times,
+        "boxes": boxes,
+        "boxes_px": [b and [round(v * s, 1) for v, s in zip(b, scale, strict=True)] for b in boxes],
+        "confidences": [round(c, 4) for c in confidences],
+    }
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
         json_out.write_text(json.dumps(answer) + "\n")

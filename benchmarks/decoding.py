@@ -1,0 +1,79 @@
+"""Trajectories by the grammar, with and without motion drafts, beside plain `generate`: passes, time, equal boxes.
+
+    python benchmarks/decoding.py [--model artifacts/finetune_long/model] [--world artifacts/world] [--objects 32]
+
+Both sides answer the same questions about the same held-out videos in one run, alternating; figures are ratios to
+`generate`. It needs a trained model: with random weights no draft is ever right.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from elysium.errors import UserError
+from elysium.evaluation.items import load_items
+from elysium.inference.engine import Engine, Query
+from elysium.model.loading import load_model, load_processor
+
+
+def main() -> int:
+    """Measure 8 and (where the videos are long enough) 16 frames; exit code 2 without a model or videos."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("artifacts/finetune_long/model"))
+    parser.add_argument("--world", type=Path, default=Path("artifacts/world"))
+    parser.add_argument("--objects", type=int, default=32)
+    parser.add_argument("--frames", type=int, nargs="*", default=[8, 16])
+    arguments = parser.parse_args()
+    try:
+        model, processor = load_model(arguments.model), load_processor(arguments.model)
+        for frames in arguments.frames:
+            measure(model, processor, arguments.world, frames, arguments.objects)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(model: object, processor: object, world: Path, frames: int, objects: int) -> None:
+    """Print one table line per engine."""
+    items = [i for i in load_items(world, "eval-", frames=frames) if len(i.frames) == frames][:objects]
+    videos, queries = [i.pixels for i in items], [Query(box=i.boxes[0]) for i in items]
+    engines = {
+        "generate": Engine(model, processor, plain=True),
+        "grammar": Engine(model, processor, drafts=False),
+        "grammar and drafts": Engine(model, processor),
+    }
+    seconds, boxes = dict.fromkeys(engines, float("inf")), {}
+    for _ in range(2):  # the first round warms up; the best counts
+        for name, engine in engines.items():
+            began = time.perf_counter()
+            boxes[name] = [engine.track([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
+            seconds[name] = min(seconds[name], time.perf_counter() - began)
+    passes = {"generate": plain_passes(engines["generate"], videos, queries)}
+    for name in ("grammar", "grammar and drafts"):
+        answers = [engines[name].follow([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
+        passes[name] = sum(a.passes for a in answers)
+        if name.endswith("drafts"):
+            drafted, accepted = sum(a.drafted for a in answers), sum(a.accepted for a in answers)
+            print(
+                f"{frames} frames, {len(items)} objects, one by one; drafted tokens accepted: {accepted / drafted:.0%}"
+            )
+    for name in engines:
+        same = sum(a == b for a, b in zip(boxes[name], boxes["generate"], strict=True))
+        share = passes[name] / passes["generate"], seconds[name] / seconds["generate"]
+        speed = frames * len(items) / seconds[name]
+        print(f"  {name:18} passes {share[0]:6.1%}  time {share[1]:6.1%}  {speed:5.1f} frames/s  {same}/{len(items)}")
+
+
+def plain_passes(engine: Engine, videos: list, queries: list) -> int:
+    """Tokens that plain generation decodes: its answers are canonical, so their tokens can be counted."""
+    from elysium.prompts import boxes_answer
+
+    found = [engine.track([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
+    texts = [boxes_answer(b, engine.processor.bins) for b in found]
+    return sum(len(engine.processor.answer_ids(text)) + 1 for text in texts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
