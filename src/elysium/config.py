@@ -16,7 +16,7 @@ from yaml import YAMLError
 from elysium.errors import UserError
 
 STAGES = ("world", "curate", "warmup", "pretrain", "finetune_short", "finetune_long", "evaluate")
-TRAINING_STAGES = ("reading", "backbones", "warmup", "pretrain", "finetune_short", "finetune_long")
+TRAINING_STAGES = ("reading", "backbones", "album", "warmup", "pretrain", "finetune_short", "finetune_long")
 
 
 @dataclass(frozen=True)

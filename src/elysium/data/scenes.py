@@ -141,8 +141,13 @@ class Scene:
         return [thing.name, *[text for text in unique if text != thing.name]]
 
 
-def draw_scene(rng: np.random.Generator, n_frames: int, size: int, max_objects: int, moving: bool = True) -> Scene:
-    """Draw things, let them move for `n_frames`, render them at `size` x `size` pixels."""
+def draw_scene(
+    rng: np.random.Generator, n_frames: int, size: int, max_objects: int, moving: bool = True, album: bool = False
+) -> Scene:
+    """Draw things, let them move for `n_frames`, render them at `size` x `size` pixels.
+
+    In an album they do not move: each frame is a picture of its own, where the same things lie anywhere.
+    """
     things = _draw_things(rng, max_objects, moving, n_frames)
     camera = rng.uniform(-0.008, 0.008, 2) if moving and rng.random() < 0.5 else np.zeros(2)
     ground = str(rng.choice(list(GROUNDS)))
@@ -156,7 +161,7 @@ def draw_scene(rng: np.random.Generator, n_frames: int, size: int, max_objects: 
     frames = np.empty((n_frames, size, size, 3), dtype=np.uint8)
     boxes: list[list[Box | None]] = [[] for _ in things]
     visible: list[list[float]] = [[] for _ in things]
-    paths = [list(_path(t, n_frames, camera)) for t in things]
+    paths = _scatter(rng, things, n_frames) if album else [list(_path(t, n_frames, camera)) for t in things]
     for f in range(n_frames):
         shift = ((camera * f + np.abs(camera) * n_frames) * size).astype(int)
         canvas = floor[shift[1] : shift[1] + size, shift[0] : shift[0] + size].astype(np.float32)
@@ -257,6 +262,21 @@ def _path(thing: Thing, n_frames: int, camera: np.ndarray) -> Iterator[tuple[flo
             x, y = x - camera[0] * f, y - camera[1] * f
         side = thing.side * (1 + thing.zoom[0] * math.sin(thing.zoom[1] * f))
         yield x, y, side, thing.spin[0] + thing.spin[1] * f
+
+
+def _scatter(rng: np.random.Generator, things: list[Thing], n_frames: int) -> list[list[tuple[float, ...]]]:
+    """Places anew in each frame, apart from each other as far as 30 draws find them."""
+    paths: list[list[tuple[float, ...]]] = [[] for _ in things]
+    for _ in range(n_frames):
+        taken: list[tuple[float, float]] = []
+        for path, thing in zip(paths, things, strict=True):
+            for _ in range(30):
+                place = (float(rng.uniform(0.12, 0.88)), float(rng.uniform(0.12, 0.88)))
+                if all(math.dist(place, other) >= 0.22 for other in taken):
+                    break
+            taken.append(place)
+            path.append((*place, thing.side * float(rng.uniform(0.85, 1.15)), float(rng.uniform(-0.5, 0.5))))
+    return paths
 
 
 def _reflect(value: float, low: float, high: float) -> float:

@@ -21,10 +21,11 @@ from elysium.data.scenes import Scene, Thing, draw_scene
 from elysium.data.shards import write_shard
 from elysium.samples import ObjectTrack, VideoRecord
 
-SPLITS = {"images": 1, "train": 2, "eval": 3, "raw": 4, "backbones": 5, "single": 6}
-_STILL = ("images", "backbones", "single")
+SPLITS = {"images": 1, "train": 2, "eval": 3, "raw": 4, "backbones": 5, "single": 6, "album": 7}
+_STILL = ("images", "backbones", "single", "album")
 FPS = 10.0
 IMAGES_PER_SHARD, VIDEOS_PER_SHARD = 1000, 50
+ALBUM_FRAMES = 6
 _MIN_VISIBLE = 0.4  # a thing hidden more than this in every frame is not referred to
 
 
@@ -49,10 +50,11 @@ def build(params: WorldParams, out: Path) -> None:
 
 def build_backbone_images(params: WorldParams, out: Path, count: int) -> None:
     """The pictures on which the small backbones are pretrained: `count` of a split of their own, `count` / 4 with one
-    thing each.
+    thing each, and `count` / 5 albums: the same things anywhere in each of several pictures.
     """
     parts = _shard_parts(params, out, "backbones", count, IMAGES_PER_SHARD)
     parts += _shard_parts(params, out, "single", count // 4, IMAGES_PER_SHARD)
+    parts += _shard_parts(params, out, "album", count // 5, IMAGES_PER_SHARD // ALBUM_FRAMES)
     _run_all(parts, params.workers, "rendering pictures")
 
 
@@ -73,10 +75,10 @@ def world_record(params: WorldParams, split: str, index: int) -> VideoRecord:
     """Item `index` of a split, with JPEG frames."""
     moving = split not in _STILL
     most = 1 if split == "single" else params.max_objects
-    n_frames = {"train": params.train_frames, "eval": params.eval_frames}.get(split, 1)
+    n_frames = {"train": params.train_frames, "eval": params.eval_frames, "album": ALBUM_FRAMES}.get(split, 1)
     size = params.eval_size if split == "eval" else params.image_size
     rng = rng_of(params.seed, split, index)
-    scene = draw_scene(rng, n_frames, size, most, moving)
+    scene = draw_scene(rng, n_frames, size, most, moving, album=split == "album")
     record = as_record(scene, f"{split}-{index:06d}", caption(rng, scene), moving)
     jpegs = tuple(_jpeg(frame) for frame in scene.frames)
     return VideoRecord(**{**record.__dict__, "frames": jpegs})

@@ -1,10 +1,11 @@
 """The small vision tower and language model of the embedded default, in place of CLIP and Vicuna.
 
 On pictures that no other split shares: render them, pretrain the vision tower densely (`training.vision`), then train
-the language model on the tokens that show objects with the ordinary loop, in two stages. `reading`: one thing, one
-token, so that name and box are read off it; from there `backbones`: several things, of which the words choose one.
-Without the first the language model stays on a plateau where it ignores the picture. The adapter is dropped at the end,
-so the chain learns its T-Selector from nothing. The result is copied to `data/backbones`, which `data.dvc` pins.
+the language model on the tokens that show objects with the ordinary loop, in three stages. `reading`: one thing, one
+token, so that name and box are read off it; `backbones`: several things, of which the words choose one; `album`: several
+pictures in a row, so that "Frame 3" means the third. Without the first the language model stays on a plateau where it
+ignores the picture, without the last it looks at all frames alike. It sees no video. The adapter is dropped at the end, so
+the chain learns its T-Selector from nothing. The result is copied to `data/backbones`, which `data.dvc` pins.
 """
 
 import os
@@ -42,10 +43,10 @@ def run(params: Params) -> None:
         save_file(gate.state_dict(), out / "vision.part" / GATE_FILE)
         os.replace(out / "vision.part", vision)
     started = replace(params, model=replace(params.model, vision_init=str(vision), text_init=None))
-    for name in ("reading", "backbones"):
+    for name in ("reading", "backbones", "album"):
         if not (out.parent / name / "model" / "config.json").is_file():
             stage.run(started, name)
-    model = load_model(out / "model")
+    model = load_model(out.parent / "album" / "model")
     shutil.rmtree(FOLDER, ignore_errors=True)
     model.vision_tower.save_pretrained(FOLDER / "vision")
     model.language_model.save_pretrained(FOLDER / "text")
