@@ -2,10 +2,10 @@
 
 On pictures that no other split shares: render them, pretrain the vision tower densely (`training.vision`), then train
 the language model on the tokens that show objects with the ordinary loop, in three stages. `reading`: one thing, one
-token, so that name and box are read off it; `backbones`: several things, of which the words choose one; `album`: several
-pictures in a row, so that "Frame 3" means the third. Without the first the language model stays on a plateau where it
-ignores the picture, without the last it looks at all frames alike. It sees no video. The adapter is dropped at the end, so
-the chain learns its T-Selector from nothing. The result is copied to `data/backbones`, which `data.dvc` pins.
+token, so that name and box are read off it; `backbones`: several things, of which the words choose one; `album`:
+several pictures in a row, so that "Frame 3" means the third. Without the first the language model stays on a plateau
+where it ignores the picture, without the last it looks at all frames alike. It sees no video. The adapter is dropped at
+the end, so the chain learns its T-Selector from nothing. The result is copied to `data/backbones` (see `data.dvc`).
 """
 
 import os
