@@ -63,3 +63,23 @@ def test_records_carry_times_and_expressions(tmp_path) -> None:
         assert all(o.object_class in SHAPES for o in record.objects)
     assert len(list_shards(tmp_path, "images")) == 1
     assert (tmp_path / "raw" / "captions.jsonl").read_text().startswith('{"video": "world-00000.mp4"')
+
+
+def test_an_album_shows_the_same_things_at_unrelated_places() -> None:
+    moves = []
+    for index in range(20):
+        record = world.world_record(SMALL, "album", index)
+        assert len(record.frames) == world.ALBUM_FRAMES and record.frame_size == (64, 64)
+        for track in record.objects:
+            boxes = np.array([b for b in track.boxes if b is not None])
+            assert len(boxes) == world.ALBUM_FRAMES
+            moves += list(np.abs(np.diff((boxes[:, :2] + boxes[:, 2:]) / 2, axis=0)).max(1))
+            assert " moving " not in " ".join(record.metadata["references"][record.objects.index(track)])
+    assert np.median(moves) > 0.25  # of the frame: a box held still, or one pushed on, is wrong
+
+
+def test_the_backbones_pictures_come_as_three_splits(tmp_path) -> None:
+    world.build_backbone_images(SMALL, tmp_path, 20)
+    counts = {split: sum(1 for _ in read_records(tmp_path, split)) for split in ("backbones", "single", "album")}
+    assert counts == {"backbones": 20, "single": 5, "album": 4}
+    assert all(len(r.objects) <= 1 for r in read_records(tmp_path, "single"))
