@@ -119,11 +119,22 @@ def test_neighbours_change_nothing(speaker: Engine) -> None:  # noqa: F811
         assert alone.boxes == answer.boxes
 
 
+def test_a_given_box_is_the_first_of_the_answer() -> None:
+    engine = Engine(tiny_model(tiny_config(CONV)), tiny_processor())
+    given = [(0.205, 0.305, 0.605, 0.705), (0.0, 0.0, 0.999, 0.999), (0.5, 0.5, 0.5001, 0.5001)]
+    wide, whole, point = engine.follow([frames(2, seed=s) for s in range(3)], [Query(box=box) for box in given])
+    assert wide.boxes[0] == pytest.approx(given[0]) and wide.confidences[0] == 1.0
+    assert whole.boxes[0] == pytest.approx((0.005, 0.005, 0.995, 0.995))
+    # A box of one bin cannot be written; it is begun, and the model ends it.
+    assert point.boxes[0] is not None and point.boxes[0][:2] == pytest.approx((0.505, 0.505))
+    assert all(len(a.boxes) == len(a.confidences) == 2 for a in (wide, whole, point))
+
+
 def test_a_moving_box_is_drafted_at_constant_velocity() -> None:
     a, b = (0.105, 0.205, 0.305, 0.405), (0.125, 0.205, 0.325, 0.405)
-    assert next_box([a, b], None, 100) == pytest.approx((0.145, 0.205, 0.345, 0.405))
-    assert next_box([], a, 100) == a and next_box([a], None, 100) == a and next_box([], None, 100) is None
-    x1, y1, x2, y2 = next_box([(0.1, 0.1, 0.2, 0.2), (0.8, 0.8, 0.99, 0.99)], None, 100)
+    assert next_box([a, b], 100) == pytest.approx((0.145, 0.205, 0.345, 0.405))
+    assert next_box([a], 100) == a and next_box([], 100) is None
+    x1, y1, x2, y2 = next_box([(0.1, 0.1, 0.2, 0.2), (0.8, 0.8, 0.99, 0.99)], 100)
     assert 0 <= x1 < x2 < 1 and 0 <= y1 < y2 < 1
 
 

@@ -209,28 +209,32 @@ class Walk:
         self.done = len(self.boxes) == self.n_frames
         return () if self.done else self._begin_frame(kind)
 
-    def draft(self, box: Box) -> list[int]:
-        """The tokens that would go on to write this box, up to the choice after it, as far as the grammar allows."""
-        twin = copy.deepcopy(self)
+    def write(self, box: Box) -> list[int]:
+        """Go on as far as this box can be written, at most to the choice after it; returns the tokens."""
         texts = format_box(box, self.grammar.bins)[1:-1].split(",")
-        tokens = twin.take(twin.options[0]) if twin._deciding else []
-        while len(twin.boxes) == len(self.boxes):
-            text = texts[len(twin._numbers)]
-            if not text.startswith(twin._prefix):
+        frame = len(self.boxes)
+        tokens = self.take(self.options[0]) if self._deciding else []
+        while len(self.boxes) == frame:
+            text = texts[len(self._numbers)]
+            if not text.startswith(self._prefix):
                 break
-            rest = text[len(twin._prefix) :]
-            token = self.grammar.digits[int(rest[0])] if rest else twin._after_number()[0]
-            if token not in twin.options:
+            rest = text[len(self._prefix) :]
+            token = self.grammar.digits[int(rest[0])] if rest else self._after_number()[0]
+            if token not in self.options:
                 break
-            tokens += twin.take(token)
+            tokens += self.take(token)
         return tokens
 
+    def draft(self, box: Box) -> list[int]:
+        """The tokens that `write` would give, without going there."""
+        return copy.deepcopy(self).write(box)
 
-def next_box(boxes: Sequence[Box | None], first: Box | None, bins: int) -> Box | None:
+
+def next_box(boxes: Sequence[Box | None], bins: int) -> Box | None:
     """The box of the coming frame at constant velocity, a valid one; None if nothing is known yet."""
     known = [b for b in boxes[-2:] if b is not None]
     if not known:
-        return first if not boxes else None
+        return None
     x1, y1, x2, y2 = known[-1] if len(known) == 1 else (2 * b - a for a, b in zip(*known, strict=True))
     top = (bins - 0.5) / bins
     x1, y1 = min(max(x1, 0.0), top - 1 / bins), min(max(y1, 0.0), top - 1 / bins)
@@ -248,20 +252,26 @@ def decode(
 ) -> list[Answer]:
     """Greedy answers to tokenised prompts, one walk each; `first` are the boxes given in the questions, if any.
 
-    What a row answers does not depend on the others. Rows advance by different lengths, and rejected drafts stay in the
-    cache: both leave holes that the attention mask hides, while positions count what is left.
+    A given box is the first of the answer, as it is in training: it is written, not asked for. What a row answers does
+    not depend on the others. Rows advance by different lengths, and rejected drafts stay in the cache: both leave holes
+    that the attention mask hides, while positions count what is left.
     """
     rows = range(len(prompts))
     device = model.device
     pending = [[*prompt, *walk.start()] for prompt, walk in zip(prompts, walks, strict=True)]
     answers = [Answer([], []) for _ in rows]
+    for walk, box, tokens, answer in zip(walks, first, pending, answers, strict=True):
+        if box is not None:
+            tokens += walk.write(box)
+            answer.confidences += [1.0] * len(walk.boxes)
     chances: list[list[float]] = [[] for _ in rows]
     cache = DynamicCache()
     mask = torch.zeros(len(prompts), 0, dtype=torch.long, device=device)
     pixels = pixel_values
     while not all(walk.done for walk in walks):
-        proposals = [_proposal(walk, first[i]) if drafts and not walk.done else [] for i, walk in enumerate(walks)]
-        block = [[] if walk.done else pending[i] + proposals[i] for i, walk in enumerate(walks)]
+        proposals = [_proposal(walk) if drafts and not walk.done else [] for i, walk in enumerate(walks)]
+        begun = mask.shape[1] > 0  # the first pass takes all frames, those of a walk that is done already too
+        block = [[] if walk.done and begun else pending[i] + proposals[i] for i, walk in enumerate(walks)]
         width, tail = max(map(len, block)), max(map(len, proposals)) + 1
         # On the left, so that the last positions are every row's newest.
         ids = torch.tensor([[0] * (width - len(b)) + b for b in block], device=device)
@@ -294,8 +304,8 @@ def decode(
     return answers
 
 
-def _proposal(walk: Walk, first: Box | None) -> list[int]:
-    box = next_box(walk.boxes, first, walk.grammar.bins)
+def _proposal(walk: Walk) -> list[int]:
+    box = next_box(walk.boxes, walk.grammar.bins)
     return [] if box is None else walk.draft(box)
 
 
