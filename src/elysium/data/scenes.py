@@ -39,6 +39,7 @@ GROUNDS: dict[str, tuple[int, int, int]] = {
 SMALL, LARGE = (0.15, 0.21), (0.27, 0.36)  # side of a thing, as a fraction of the frame's
 MIN_INSIDE = 0.25  # a thing with less of its box inside the frame is absent
 _SPRITE = 72  # side of the drawn sprite in pixels
+_Pose = tuple[float, float, float, float]  # centre x, centre y, side, angle
 _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
@@ -248,7 +249,7 @@ def _draw_thing(rng: np.random.Generator, moving: bool) -> Thing:
     )
 
 
-def _path(thing: Thing, n_frames: int, camera: np.ndarray) -> Iterator[tuple[float, float, float, float]]:
+def _path(thing: Thing, n_frames: int, camera: np.ndarray) -> Iterator[_Pose]:
     """Centre x, centre y, side, angle in each frame."""
     ax, ay, frequency, phase = thing.sway
     low, high = thing.side * 0.45, 1 - thing.side * 0.45
@@ -264,9 +265,9 @@ def _path(thing: Thing, n_frames: int, camera: np.ndarray) -> Iterator[tuple[flo
         yield x, y, side, thing.spin[0] + thing.spin[1] * f
 
 
-def _scatter(rng: np.random.Generator, things: list[Thing], n_frames: int) -> list[list[tuple[float, ...]]]:
+def _scatter(rng: np.random.Generator, things: list[Thing], n_frames: int) -> list[list[_Pose]]:
     """Places anew in each frame, apart from each other as far as 30 draws find them."""
-    paths: list[list[tuple[float, ...]]] = [[] for _ in things]
+    paths: list[list[_Pose]] = [[] for _ in things]
     for _ in range(n_frames):
         taken: list[tuple[float, float]] = []
         for path, thing in zip(paths, things, strict=True):
@@ -316,7 +317,7 @@ def _sprite(rng: np.random.Generator, thing: Thing) -> np.ndarray:
 
 
 def _paint(
-    canvas: np.ndarray, sprite: np.ndarray, thing: Thing, pose: tuple[float, float, float, float], size: int
+    canvas: np.ndarray, sprite: np.ndarray, thing: Thing, pose: _Pose, size: int
 ) -> tuple[Box | None, tuple[int, int], np.ndarray]:
     """Blend a sprite into the canvas; returns its exact box (None: absent), the painted corner and its alpha there."""
     x, y, side, angle = pose
