@@ -38,7 +38,7 @@ def main() -> int:
 def measure(model: object, processor: object, world: Path, frames: int, objects: int) -> None:
     """Print one table line per engine."""
     items = [i for i in load_items(world, "eval-", frames=frames) if len(i.frames) == frames][:objects]
-    videos, queries = [i.pixels for i in items], [Query(box=i.boxes[0]) for i in items]
+    videos, queries = [i.pixels for i in items], [Query(expression=i.expression) for i in items]
     engines = {
         "generate": Engine(model, processor, plain=True),
         "grammar": Engine(model, processor, drafts=False),
