@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from elysium.config import AdapterParams, Params
 from elysium.errors import UserError
+from elysium.evaluation.report import write_csv
 
 STAGES = ("warmup", "pretrain")
 KEPT = (Fraction(1, 576), *(Fraction(n, 16) for n in (1, 2, 3, 4)), Fraction(4, 9), Fraction(1, 2))
 REFERENCE = Fraction(3, 16)  # 108 of 576
 RIVALS = ("concat", "cross_attention", "strided", "random", "average_pool")
-# 97.5% quantiles of Student's t for 1, 2, ... degrees of freedom: the half width of a mean's 95% interval.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run_variant(params: Params, name: str, seed: int) -> dict[str, Any]:
 
 
 def _measure(params: Params, own: Params) -> dict[str, float]:
-    """REC accuracy at 0.5 over all frames of the held-out world, its loss-free costs beside it."""
+    """REC accuracy at 0.5 over all frames of the held-out world, and what the variant costs."""
     from rich.progress import Progress
 
     from elysium.evaluation.items import fingerprint, load_items
@@ -149,7 +149,7 @@ def rows(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         accuracy = np.array([r["acc50"] for r in runs])
         n = len(runs)
         spread = float(accuracy.std(ddof=1)) if n > 1 else math.nan
-        half = _T[min(n - 2, len(_T) - 1)] * spread / math.sqrt(n) if n > 1 else math.nan
+        half = float(student_t.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
         yield {
             "variant": name,
             "tokens": runs[0]["tokens"],
@@ -170,8 +170,7 @@ def summarise(params: Params) -> Path:
     out = Path(params.artifacts) / "ablations"
     if not table:
         raise UserError(f"{out}: no result there; run `python flows/ablations.py`")
-    keys = list(table[0])
-    _write(out / "table7.csv", "\n".join([",".join(keys), *(",".join(str(r[k]) for k in keys) for r in table)]) + "\n")
+    write_csv(table, out / "table7.csv")
     _write(out / "table7.md", _markdown(table))
     _plot(table, out / "table7.png")
     return out

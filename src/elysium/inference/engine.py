@@ -32,7 +32,8 @@ class Engine:
     """Answers questions about clips with one model; what it answers does not depend on the rest of the batch.
 
     Boxes are decoded by their grammar (`inference.decoding`), with motion drafts; `plain=True` takes transformers'
-    `generate` and parses what it says instead. Wherever that is well-formed, the boxes are the same.
+    `generate` and parses what it says instead. Where that is well-formed, the boxes found by words are the same; a box
+    that is given is the answer's first, which `generate` is asked for.
     """
 
     def __init__(
