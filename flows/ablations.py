@@ -7,7 +7,6 @@ there. On a Prefect server: the deployment `elysium-ablations/table7`.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -23,10 +22,9 @@ from prefect.artifacts import create_markdown_artifact  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
 from elysium import ablations  # noqa: E402
-from elysium.config import load_params  # noqa: E402
 from elysium.errors import UserError  # noqa: E402
 from elysium.mlops import mlflow  # noqa: E402
-from flows.tasks import CommandFailed, compose, run_command, run_stage  # noqa: E402
+from flows.tasks import CommandFailed, begin, run_command, run_stage  # noqa: E402
 
 
 @task(name="variant", task_run_name="{variant}-{seed}")
@@ -55,18 +53,12 @@ def elysium_ablations(
         seeds: default 0, 1, 2
         overrides: Hydra overrides, such as `train.pretrain.steps=500`
     """
-    os.chdir(ROOT)
     names = variants or list(ablations.table7())
     unknown = [name for name in names if name not in ablations.table7()]
     if unknown:
         return Failed(message=f"{unknown[0]!r} is no variant; choose from {', '.join(ablations.table7())}")
-    wanted = [f"preset={preset}", *(overrides or [])]
-    composed: State = compose(wanted, return_state=True)
-    if not composed.is_completed():
-        return Failed(message=composed.message)
-    params = load_params(ROOT / "params.yaml")
     try:
-        parent_run = mlflow.start_pipeline(params, wanted, "table7")
+        params, parent_run = begin(preset, overrides, "table7")
     except UserError as error:
         return Failed(message=str(error))
     failure = "interrupted"

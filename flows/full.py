@@ -8,7 +8,6 @@ On a Prefect server, as the deployment `full`: see README.md.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from prefect.states import Failed  # noqa: E402
 from elysium.config import STAGES, Params, load_params  # noqa: E402
 from elysium.errors import UserError  # noqa: E402
 from elysium.mlops import mlflow  # noqa: E402
-from flows.tasks import compose, register, run_stage  # noqa: E402
+from flows.tasks import begin, register, run_stage  # noqa: E402
 
 
 @flow(name="elysium")
@@ -41,16 +40,10 @@ def elysium(
         from_stage: leave out the stages before this one (their outputs are taken as they are)
         force: run the stages even if nothing has changed
     """
-    os.chdir(ROOT)
     if from_stage and from_stage not in STAGES:
         return Failed(message=f"from_stage={from_stage!r} is no stage; choose one of {', '.join(STAGES)}")
-    wanted = [f"preset={preset}", *(overrides or [])]
-    composed: State = compose(wanted, return_state=True)
-    if not composed.is_completed():
-        return Failed(message=composed.message)
-    params = load_params(ROOT / "params.yaml")
     try:
-        parent_run = mlflow.start_pipeline(params, wanted)
+        params, parent_run = begin(preset, overrides)
     except UserError as error:
         return Failed(message=str(error))
     manifests, failure = [], "interrupted"

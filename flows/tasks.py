@@ -12,7 +12,9 @@ from prefect import State, task
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from elysium.mlops import lineage
+from elysium.config import Params, load_params
+from elysium.errors import UserError
+from elysium.mlops import lineage, mlflow
 from elysium.mlops.mlflow import PARENT_ENV
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,6 +111,20 @@ def compose(overrides: list[str]) -> State | None:
     except CommandFailed as error:
         return Failed(message=str(error))
     return None
+
+
+def begin(preset: str, overrides: list[str] | None, name: str = "pipeline") -> tuple[Params, str]:
+    """Write params.yaml and open the flow's parent run in MLflow; returns the parameters and the run's id.
+
+    Raises UserError with the one line that says why not.
+    """
+    os.chdir(ROOT)
+    wanted = [f"preset={preset}", *(overrides or [])]
+    composed: State = compose(wanted, return_state=True)
+    if not composed.is_completed():
+        raise UserError(composed.message or "the parameters could not be composed")
+    params = load_params(ROOT / "params.yaml")
+    return params, mlflow.start_pipeline(params, wanted, name)
 
 
 @task(name="stage", task_run_name="{stage}")

@@ -21,6 +21,7 @@ from scipy.stats import t as student_t
 from elysium.config import AdapterParams, Params
 from elysium.errors import UserError
 from elysium.evaluation.report import write_csv
+from elysium.files import write_atomic
 
 STAGES = ("warmup", "pretrain")
 KEPT = (Fraction(1, 576), *(Fraction(n, 16) for n in (1, 2, 3, 4)), Fraction(4, 9), Fraction(1, 2))
@@ -94,14 +95,14 @@ def run_variant(params: Params, name: str, seed: int) -> dict[str, Any]:
     if not (out / "params.json").is_file() or (out / "params.json").read_text() != resolved:
         shutil.rmtree(out, ignore_errors=True)  # half a run of other parameters is no beginning
         out.mkdir(parents=True)
-        _write(out / "params.json", resolved)
+        write_atomic(out / "params.json", resolved)
     with mlflow.ablation_run(own, name, seed, out):
         for train in STAGES:
             if not (out / train / "model" / "config.json").is_file():
                 stage.run(own, train)
         result = {"variant": name, "seed": seed, **asdict(own.adapter), **_measure(params, own)}
         loss = json.loads((out / STAGES[-1] / "metrics.json").read_text())["loss"]
-        _write(out / "result.json", json.dumps(result | {"loss": loss}, indent=1) + "\n")
+        write_atomic(out / "result.json", json.dumps(result | {"loss": loss}, indent=1) + "\n")
         for train in STAGES:
             shutil.rmtree(out / train / "model")
     return result
@@ -171,7 +172,7 @@ def summarise(params: Params) -> Path:
     if not table:
         raise UserError(f"{out}: no result there; run `python flows/ablations.py`")
     write_csv(table, out / "table7.csv")
-    _write(out / "table7.md", _markdown(table))
+    write_atomic(out / "table7.md", _markdown(table))
     _plot(table, out / "table7.png")
     return out
 
@@ -212,9 +213,3 @@ def _plot(table: list[dict[str, Any]], path: Path) -> None:
     axes[1].legend(fontsize=8)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)

@@ -116,8 +116,10 @@ class TrainParams:
     steps: int = 100
     global_batch: int = 32
     micro_batch: int = 16
+    optimizer: str = "adamw"  # or "muon"
     lr: float = 5e-5
     warmup_steps: int = 0
+    gate_from: int = 0  # the first step in which a T-Selector's gate learns; until then only its projection does
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     clip_grad: float = 1.0
@@ -151,9 +153,9 @@ class VisionPretrainingParams:
     """Dense pretraining of the small vision tower, the first half of the `backbones` stage."""
 
     images: int = 60000
-    steps: int = 1500
+    steps: int = 2500
     batch: int = 64
-    lr: float = 2e-3
+    lr: float = 3e-3
 
 
 @dataclass(frozen=True)

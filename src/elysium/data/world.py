@@ -19,6 +19,7 @@ from rich.progress import track as progress
 from elysium.config import WorldParams
 from elysium.data.scenes import Scene, Thing, draw_scene
 from elysium.data.shards import write_shard
+from elysium.files import write_atomic
 from elysium.samples import ObjectTrack, VideoRecord
 
 SPLITS = {"images": 1, "train": 2, "eval": 3, "raw": 4, "backbones": 5, "single": 6, "album": 7}
@@ -136,13 +137,10 @@ def _raw_video(params: WorldParams, folder: Path, index: int) -> None:
     name = f"world-{index:05d}"
     if (folder / f"{name}.mp4").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     rng = rng_of(params.seed, "raw", index)
     scene = draw_scene(rng, params.raw_frames, params.raw_size, params.max_objects)
     record = as_record(scene, name, caption(rng, scene), True)
-    part = folder / f"{name}.{os.getpid()}.part.json"
-    part.write_text(record.to_json())
-    os.replace(part, folder / f"{name}.json")
+    write_atomic(folder / f"{name}.json", record.to_json())
     part = folder / f"{name}.{os.getpid()}.part.mp4"
     write_video(part, list(scene.frames), FPS)
     os.replace(part, folder / f"{name}.mp4")
@@ -163,10 +161,7 @@ def _join_raw(params: WorldParams, folder: Path) -> None:
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(part, path)
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _run_all(parts: list[Callable[[], None]], workers: int, title: str) -> None:

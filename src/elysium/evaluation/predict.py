@@ -5,7 +5,6 @@ run with the same model, data and settings reads it instead of computing it agai
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from elysium.boxes import Box
 from elysium.config import EvalParams
 from elysium.evaluation.baselines import csrt
 from elysium.evaluation.items import Item
+from elysium.files import write_atomic
 from elysium.inference.clips import Frames, track_videos
 
 if TYPE_CHECKING:  # scoring stored predictions needs no model
@@ -71,7 +71,6 @@ def predict(
     if path.is_file() and meta.is_file() and json.loads(meta.read_text()).get("made_from") == key:
         return False
     meta.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     # Clips of one length batch without padding; the order of the lines does not depend on it.
     order = sorted(range(len(items)), key=lambda i: (len(items[i].frames), items[i].id))
@@ -81,10 +80,10 @@ def predict(
         chunk = order[start : start + params.batch_size]
         rows.update(zip(chunk, _RUN[job](model, [items[i] for i in chunk], params), strict=True))
         progress.advance(bar, len(chunk))
-    _write(path, "".join(json.dumps(rows[i]) + "\n" for i in range(len(items))))
+    write_atomic(path, "".join(json.dumps(rows[i]) + "\n" for i in range(len(items))))
     frames = sum(len(i.frames) for i in items)
     seconds = round(time.perf_counter() - began, 3)
-    _write(meta, json.dumps({"made_from": key, "items": len(items), "frames": frames, "seconds": seconds}))
+    write_atomic(meta, json.dumps({"made_from": key, "items": len(items), "frames": frames, "seconds": seconds}))
     return True
 
 
@@ -172,9 +171,3 @@ _RUN: dict[str, Callable[[Model, Sequence[Item], EvalParams], Iterator[dict[str,
     "reg": _reg,
     "reg_one_frame": _reg_one_frame,
 }
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)

@@ -1,8 +1,9 @@
 """Pretraining of the small vision tower, the embedded counterpart of starting from CLIP.
 
 Dense supervision on pictures of the rendered world: every token says whether a thing covers it, which shape, colour and
-texture the thing has, and in which of 100 bins each side of its box lies. The heads are then dropped. Next to learning
-to localise from answers alone this takes minutes instead of hours at this size.
+texture the thing has, in which of 100 bins each side of its box lies, and the two digits of that bin, as the language
+model will have to write them. The heads are then dropped. Next to learning to localise from answers alone this takes
+minutes instead of hours at this size.
 
 Launch: `elysium stage backbones` (this, then the language model on top of it).
 """
@@ -23,6 +24,7 @@ from elysium.data.shards import list_shards, open_shard
 from elysium.model.adapters import MlpGate
 from elysium.model.vision import ConvVisionConfig, ConvVisionModel
 from elysium.samples import VideoRecord
+from elysium.training.optimizer import MuonWithAdamW, hidden_matrices
 
 BINS = 100
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32) * 255  # CLIP's
@@ -31,13 +33,14 @@ _ATTRIBUTES = {"shape": list(SHAPES), "colour": list(COLOURS), "texture": list(T
 
 
 class DenseHeads(nn.Module):
-    """What every token is asked: objectness, attributes, and the box's sides as bins."""
+    """What every token is asked: objectness, attributes, and the box's sides as bins and as digits."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.object = MlpGate(dim)
         self.attributes = nn.ModuleDict({k: nn.Linear(dim, len(v)) for k, v in _ATTRIBUTES.items()})
         self.box = nn.Linear(dim, 4 * BINS)
+        self.digits = nn.Linear(dim, 4 * 2 * 10)
 
     def loss(self, x_BNC: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The sum of the losses, and the mean error of the boxes' sides in bins."""
@@ -51,6 +54,8 @@ class DenseHeads(nn.Module):
         # A neighbouring bin is nearly right: targets are smoothed over about two bins.
         near = torch.exp(-0.5 * ((torch.arange(BINS) - side[:, None]) / 1.5) ** 2)
         total = total + cross_entropy(logits, near / near.sum(1, keepdim=True))
+        digits = torch.stack([side.long() // 10, side.long() % 10], 1).view(-1)
+        total = total + 8 * cross_entropy(self.digits(x_MC).view(-1, 10), digits)
         return total, (logits.argmax(1) - side).abs().mean()
 
 
@@ -81,15 +86,22 @@ def pretrain_vision(
 ) -> tuple[ConvVisionModel, MlpGate]:
     """Train a tower on the pictures of `folder`, and the gate that tells objects from ground.
 
-    AdamW, one cosine. Deterministic for a seed and a thread count.
+    Muon, one cosine. Deterministic for a seed and a thread count.
     """
     torch.manual_seed(seed)
     steps, lr = params.steps, params.lr
     model = ConvVisionModel(config)
     heads = DenseHeads(config.hidden_size)
     parameters = [*model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)
+    hidden = hidden_matrices(model)
+    groups = [
+        {"params": [q for q in parameters if (id(q) in hidden) is is_hidden], "is_hidden": is_hidden}
+        for is_hidden in (True, False)
+    ]
+    optimizer = MuonWithAdamW(groups, lr, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.05, cycle_momentum=False
+    )
     grid = config.image_size // config.patch_size
     bar = trange(steps, desc="vision tower", mininterval=5)
     for step, (pixels, targets) in zip(bar, _batches(folder, prefix, grid, params.batch, seed), strict=False):

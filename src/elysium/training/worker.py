@@ -29,6 +29,7 @@ from elysium.data.tasks import Clip
 from elysium.errors import UserError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.training.batches import StepBatch, StepBatches, supervised_in_all
+from elysium.training.optimizer import build_optimizer, parameter_groups
 from elysium.training.records import TrainingLog
 from elysium.training.start import start_model
 from elysium.training.throughput import FlopCounter, peak_flops
@@ -145,10 +146,9 @@ def start_deepspeed(
     }
     if p.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    decay = [q for q in model.parameters() if q.requires_grad and q.ndim > 1]
-    rest = [q for q in model.parameters() if q.requires_grad and q.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": p.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=p.lr, betas=(p.betas[0], p.betas[1]), eps=1e-8)
+    zero_stage = params.deepspeed.get("zero_optimization", {}).get("stage", 0)
+    groups = parameter_groups(model, p.weight_decay)
+    optimizer = build_optimizer(groups, p.optimizer, p.lr, (p.betas[0], p.betas[1]), zero_stage)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=True)
     return engine
 
@@ -186,7 +186,8 @@ def loop(
     for step, batch in enumerate(batches, first):
         waited = time.perf_counter() - begin
         torch.manual_seed((seed << 32) + step)  # the draws of a step do not depend on how many came before
-        loss, work = run_step(engine, batch, learning_rate(step, p), flops)
+        set_learning_rate(engine, step, p)
+        loss, work = run_step(engine, batch, flops)
         seconds = time.perf_counter() - begin
         if not math.isfinite(loss):
             raise UserError(f"step {step}: the loss is {loss}; lower the learning rate, then run the stage again")
@@ -204,14 +205,18 @@ def loop(
     bar.close()
 
 
-def run_step(engine: Any, batch: StepBatch, lr: float, flops: FlopCounter) -> tuple[float, float]:
+def set_learning_rate(engine: Any, step: int, p: TrainParams) -> None:
+    """The step's learning rate; zero for a T-Selector's gate while it is held back."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = 0.0 if group["is_gate"] and step < p.gate_from else learning_rate(step, p)
+
+
+def run_step(engine: Any, batch: StepBatch, flops: FlopCounter) -> tuple[float, float]:
     """One optimiser step over this rank's micro-batches; returns the global loss and the FLOPs of this rank."""
     world = torch.distributed.get_world_size()
     supervised = supervised_in_all(batch.supervised)
     if supervised == 0:
         raise UserError("a batch without one supervised token: the answers were lost; check the shards and max_length")
-    for group in engine.optimizer.param_groups:
-        group["lr"] = lr
     total, work = 0.0, 0.0
     for part in batch.micro:
         inputs = {k: v.to(engine.device) for k, v in part.inputs.items()}
