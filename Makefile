@@ -9,6 +9,8 @@ BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 PRESET ?= tiny
 TESTS ?= tests
+# PyPI's torch for Linux is the CUDA build; this page has the CPU build, which the lock is for.
+TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
 
 # One thread per process: two training processes on two cores, and no oversubscription anywhere else.
 export OMP_NUM_THREADS ?= 1
@@ -25,7 +27,11 @@ $(STAMP): requirements.lock pyproject.toml
 	  || { echo "error: $(PYTHON) is not Python 3.11; say which is: make env PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
 	@echo "Installing the locked environment into .venv (once, a few minutes) ..."
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --retries 1 --find-links $(TORCH_WHEELS) \
+	  "$$(grep '^torch==' requirements.lock)"
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
+	@.venv/bin/python -c 'import torch' \
+	  || { echo "error: this build of torch does not load; give a page or folder with the CPU build: make env TORCH_WHEELS=..." >&2; exit 2; }
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

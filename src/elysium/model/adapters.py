@@ -73,9 +73,9 @@ class TSelector(_Selector):
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         log_p_BN = torch.log_softmax(self.gate(x_BNC).float(), dim=-1)
-        index_BK = _top_k(log_p_BN, self.num_kept)
-        t_BKD = self.projection(_take(x_BNC, index_BK))
         learns = self.training and self.num_kept < self.num_tokens and next(self.gate.parameters()).requires_grad
+        index_BK = self.explore(log_p_BN) if learns else _top_k(log_p_BN, self.num_kept)
+        t_BKD = self.projection(_take(x_BNC, index_BK))
         if not learns:
             return t_BKD
         # M slots, each with a partner among the tokens that were not kept
@@ -86,6 +86,11 @@ class TSelector(_Selector):
         kept_BMD, other_BMD = _take(t_BKD, slot_BM), self.projection(_take(x_BNC, other_BM))
         mixture_BMD = other_BMD + a_BM[..., None].to(t_BKD.dtype) * (kept_BMD - other_BMD)
         return t_BKD.scatter(1, slot_BM[..., None].expand_as(mixture_BMD), mixture_BMD)
+
+    def explore(self, log_p_BN: Tensor) -> Tensor:
+        """K tokens drawn by their probabilities without replacement (Gumbel top-k), `[B, K]`, ascending."""
+        gumbel_BN = -torch.empty_like(log_p_BN).exponential_().log()
+        return _top_k(log_p_BN + gumbel_BN, self.num_kept)
 
     def draw_swaps(self, index_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Slots, their partners (tokens that were not kept, each once) and weights (1: not mixed), `[B, M]` each."""
