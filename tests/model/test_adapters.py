@@ -62,22 +62,22 @@ def test_gradients_are_those_of_the_mixture_by_finite_differences(gate: str) -> 
     index = module.select(x)
     left = [i for i in range(6) if i not in index[0].tolist()]
     slot, other, a = torch.tensor([[2, 0]]), torch.tensor([left[:2]]), torch.tensor([[0.3, 0.6]])
-    module.draw_swaps = lambda _: (slot, other, a)
+    module.explore = lambda _: index
+    module.draw_partners, module.draw_weights = lambda _: (slot, other), lambda _: a
     weight = torch.randn(1, 3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     (module(x) * weight).sum().backward()
 
-    def preferred() -> Tensor:
-        p = torch.softmax(module.gate(x), -1)
-        kept = p.gather(1, index.gather(1, slot))
-        return kept / (kept + p.gather(1, other))
+    def log_odds() -> Tensor:
+        log_p = torch.log_softmax(module.gate(x), -1)
+        return log_p.gather(1, index.gather(1, slot)) - log_p.gather(1, other)
 
     with torch.no_grad():
-        start = preferred()
+        start = log_odds()
 
         def surrogate() -> float:
             t = module.projection(x)[0]
             out = t[index[0]]
-            carried = a + preferred() - start
+            carried = a + (log_odds() - start) / 4
             for m in range(2):
                 kept, rest = t[index[0, slot[0, m]]], t[other[0, m]]
                 out[slot[0, m]] = rest + carried[0, m] * (kept - rest)
@@ -103,6 +103,7 @@ def test_the_gates_gradient_is_what_a_swap_costs() -> None:
     module, x = adapter(n=6, k=1).double(), tokens(1, 6).double()
     module.projection = torch.nn.Identity()
     other = torch.tensor([[(int(module.select(x)) + 1) % 6]])
+    module.explore = lambda _: module.select(x)
 
     def loss(t: Tensor) -> Tensor:
         return torch.sigmoid(20 * t[..., 0]).sum() + t[..., 1].square().sum()
@@ -110,7 +111,7 @@ def test_the_gates_gradient_is_what_a_swap_costs() -> None:
     slopes = []
     for i in range(2000):
         a = torch.tensor([[(i + 0.5) / 2000]], dtype=torch.float64)
-        module.draw_swaps = lambda _, a=a: (torch.tensor([[0]]), other, a)
+        module.draw_partners, module.draw_weights = lambda _: (torch.tensor([[0]]), other), lambda _, a=a: a
         t = module(x)
         t.retain_grad()
         loss(t).backward()
@@ -120,18 +121,52 @@ def test_the_gates_gradient_is_what_a_swap_costs() -> None:
     assert sum(slopes) / len(slopes) == pytest.approx(float(cost), rel=1e-4)
 
 
+def test_exploring_draws_tokens_by_their_probabilities() -> None:
+    """The first of two draws without replacement has the softmax's probabilities; one draw is Gumbel's arg max."""
+    torch.manual_seed(0)
+    p = torch.tensor([0.5, 0.25, 0.15, 0.1])
+    one = adapter(n=4, k=1).explore(p.log().expand(20000, 4))
+    torch.testing.assert_close(one.flatten().bincount(minlength=4) / 20000, p, atol=0.015, rtol=0)
+    two = adapter(n=4, k=2).explore(p.log().expand(20000, 4))
+    assert bool((two.diff(dim=1) > 0).all())
+    # P({0, 1}) = P(0) P(1 | not 0) + P(1) P(0 | not 1)
+    pair = float(((two[:, 0] == 0) & (two[:, 1] == 1)).float().mean())
+    assert pair == pytest.approx(0.5 * 0.25 / 0.5 + 0.25 * 0.5 / 0.75, abs=0.015)
+
+
 def test_swaps_pair_kept_tokens_with_others_each_once() -> None:
     torch.manual_seed(0)
     for n, k in ((64, 12), (12, 8), (12, 1)):
         module = adapter(n=n, k=k)
         index = module.select(tokens(50, n))
-        slot, other, a = module.draw_swaps(index)
-        assert slot.shape == other.shape == a.shape == (50, min(k, n - k))
+        slot, other = module.draw_partners(index)
+        assert slot.shape == other.shape == (50, min(k, n - k))
         for row in range(50):
             partners = other[row].tolist()
             assert len(set(partners)) == len(partners) and not set(partners) & set(index[row].tolist())
             assert len(set(slot[row].tolist())) == slot.shape[1]
-        assert 0 < float((a < 1).float().mean()) < 0.5 and float(a.min()) >= 0
+
+
+def test_pairs_are_mixed_as_often_as_the_gate_is_unsure() -> None:
+    """With probability 4 p (1 - p) and slope 1/4, the expected gradient is that of p: p (1 - p) for the log odds."""
+    torch.manual_seed(0)
+    for p in (0.5, 0.8, 0.99):
+        a = TSelector.draw_weights(torch.full((200, 100), p))
+        assert float((a < 1).float().mean()) == pytest.approx(4 * p * (1 - p), abs=0.02)
+        assert float(a[a < 1].mean()) == pytest.approx(0.5, abs=0.03) and float(a.min()) >= 0
+
+
+def test_a_gate_that_is_held_learns_nothing_and_mixes_nothing() -> None:
+    module, x = adapter(), tokens(16)
+    module.held = True
+    torch.manual_seed(0)
+    out = module(x)
+    torch.manual_seed(0)
+    drawn = module.explore(torch.log_softmax(module.gate(x), -1))
+    assert torch.equal(out, module.projection(x.gather(1, drawn[..., None].expand(-1, -1, 8))))
+    out.square().sum().backward()
+    assert all(bool((q.grad == 0).all()) for q in module.gate.parameters())
+    assert all(bool((q.grad != 0).any()) for q in module.projection.parameters())
 
 
 @pytest.mark.parametrize("gate", ["mlp", "token_mixing"])

@@ -1,15 +1,11 @@
 """Which parameters the optimisers take, and that two in one behave like each alone."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
-from elysium.config import TrainParams
 from elysium.errors import UserError
 from elysium.training.optimizer import MuonWithAdamW, build_optimizer, parameter_groups
-from elysium.training.worker import learning_rate, set_learning_rate
 from tests.model.tiny import CONV, tiny_config, tiny_model
 
 BETAS = (0.9, 0.98)
@@ -83,18 +79,6 @@ def test_every_trained_parameter_is_in_one_group_and_only_matrices_decay() -> No
     ids = [id(q) for g in groups for q in g["params"]]
     assert sorted(ids) == sorted(id(q) for q in model.parameters() if q.requires_grad)
     assert all((g["weight_decay"] == 0.1) is (q.ndim > 1) for g in groups for q in g["params"])
-    gate = {id(q) for g in groups if g["is_gate"] for q in g["params"]}
-    assert gate == {id(q) for q in model.adapter.gate.parameters()}
-
-
-def test_the_gate_waits_for_its_step() -> None:
-    p = TrainParams(steps=10, lr=1.0, gate_from=4)
-    groups = [{"is_gate": True, "lr": None}, {"is_gate": False, "lr": None}]
-    engine = SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups))
-    for step in range(10):
-        set_learning_rate(engine, step, p)
-        assert groups[1]["lr"] == learning_rate(step, p)
-        assert groups[0]["lr"] == (0.0 if step < 4 else learning_rate(step, p))
 
 
 def test_what_does_not_work_is_refused() -> None:

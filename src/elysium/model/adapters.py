@@ -43,20 +43,24 @@ class TSelector(_Selector):
     """`T = MLP(KeepTopK(softmax(gate(F)), k, F))`, eq. 2 of the paper, with a gate that learns.
 
     Top-k gives the gate no gradient, and scaling the kept tokens by their scores tells next to nothing: the first
-    normalisation of the LLM takes a token's scale away. So while training, some kept tokens are mixed with a token that
-    was not kept, `a * kept + (1 - a) * other` with a uniform in [0, 1]. Over `a`, the mean of the loss's derivative is
-    exactly the loss with the kept token minus the loss with the other: what swapping them costs. It is the gradient of
-    `p_kept / (p_kept + p_other)`, the probability of preferring the one to the other under eq. 2's softmax, so pairs
-    that the gate is sure of move it no more. Outside training, and with the gate frozen, the value is that of eq. 2.
+    normalisation of the LLM takes a token's scale away. So while training, the kept tokens are drawn by their scores,
+    each is paired with a token that was not kept, and some are mixed with it, `a * kept + (1 - a) * other` with a
+    uniform in [0, 1]. Over `a`, the mean of the loss's derivative is exactly the loss with the kept token minus the
+    loss with the other: what swapping them costs. With `p = p_kept / (p_kept + p_other)`, the probability of preferring
+    the one to the other under eq. 2's softmax, a pair is mixed with probability 4 p (1 - p), so that the gate's
+    expected gradient is that of `p * L(kept) + (1 - p) * L(other)`, and a gate that is sure trains as it selects.
+    Outside training, and with the gate frozen, the value is that of eq. 2.
+
+    While `held` is true the gate does not learn, and the projection sees tokens drawn by the scores as they are: what a
+    swap costs says nothing before the LLM can read the projected tokens.
 
     `gate` is "mlp" (each token scored by itself) or "token_mixing" (the released checkpoint's: every score sees every
     token through one N x N matrix). The scores and the selection are computed in float32.
     """
 
-    swaps = 0.25  # share of the kept tokens that are mixed while training
-
     def __init__(self, num_tokens: int, num_kept: int, vision_dim: int, llm_dim: int, gate: str = "mlp") -> None:
         super().__init__(num_tokens, num_kept, vision_dim, llm_dim)
+        self.held = False
         if gate == "mlp":
             self.gate: nn.Module = MlpGate(vision_dim)
         elif gate == "token_mixing":
@@ -74,15 +78,18 @@ class TSelector(_Selector):
     def forward(self, x_BNC: Tensor) -> Tensor:
         log_p_BN = torch.log_softmax(self.gate(x_BNC).float(), dim=-1)
         learns = self.training and self.num_kept < self.num_tokens and next(self.gate.parameters()).requires_grad
-        index_BK = self.explore(log_p_BN) if learns else _top_k(log_p_BN, self.num_kept)
-        t_BKD = self.projection(_take(x_BNC, index_BK))
         if not learns:
-            return t_BKD
+            return self.projection(_take(x_BNC, _top_k(log_p_BN, self.num_kept)))
+        index_BK = self.explore(log_p_BN)
+        t_BKD = self.projection(_take(x_BNC, index_BK))
+        if self.held:
+            return t_BKD + 0.0 * log_p_BN.sum().to(t_BKD.dtype)  # a gradient of zero: ZeRO waits for every parameter's
         # M slots, each with a partner among the tokens that were not kept
-        slot_BM, other_BM, a_BM = self.draw_swaps(index_BK)
-        preferred_BM = torch.sigmoid(log_p_BN.gather(1, index_BK.gather(1, slot_BM)) - log_p_BN.gather(1, other_BM))
-        mixed_BM = (a_BM < 1).to(preferred_BM)
-        a_BM = a_BM + mixed_BM * (preferred_BM - preferred_BM.detach())  # the value a, the gradient of the scores
+        slot_BM, other_BM = self.draw_partners(index_BK)
+        odds_BM = log_p_BN.gather(1, index_BK.gather(1, slot_BM)) - log_p_BN.gather(1, other_BM)
+        a_BM = self.draw_weights(torch.sigmoid(odds_BM.detach()))
+        mixed_BM = (a_BM < 1).to(odds_BM)
+        a_BM = a_BM + mixed_BM * (odds_BM - odds_BM.detach()) / 4  # the value a, the gradient of the scores
         kept_BMD, other_BMD = _take(t_BKD, slot_BM), self.projection(_take(x_BNC, other_BM))
         mixture_BMD = other_BMD + a_BM[..., None].to(t_BKD.dtype) * (kept_BMD - other_BMD)
         return t_BKD.scatter(1, slot_BM[..., None].expand_as(mixture_BMD), mixture_BMD)
@@ -92,16 +99,19 @@ class TSelector(_Selector):
         gumbel_BN = -torch.empty_like(log_p_BN).exponential_().log()
         return _top_k(log_p_BN + gumbel_BN, self.num_kept)
 
-    def draw_swaps(self, index_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slots, their partners (tokens that were not kept, each once) and weights (1: not mixed), `[B, M]` each."""
+    def draw_partners(self, index_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots and their partners (tokens that were not kept, each once), `[B, M]` each."""
         b, k = index_BK.shape
         m = min(k, self.num_tokens - k)
         device = index_BK.device
         free_BN = torch.rand(b, self.num_tokens, device=device).scatter(1, index_BK, -1.0)
-        weight_BM = torch.rand(b, m, device=device)
-        mixed_BM = torch.rand(b, m, device=device) < self.swaps
-        slot_BM = torch.rand(b, k, device=device).topk(m).indices
-        return slot_BM, free_BN.topk(m).indices, torch.where(mixed_BM, weight_BM, torch.ones_like(weight_BM))
+        return torch.rand(b, k, device=device).topk(m).indices, free_BN.topk(m).indices
+
+    @staticmethod
+    def draw_weights(p_BM: Tensor) -> Tensor:
+        """The weight of each kept token: uniform in [0, 1) with probability 4 p (1 - p), else 1 (not mixed)."""
+        mixed_BM = torch.rand_like(p_BM) < 4 * p_BM * (1 - p_BM)
+        return torch.where(mixed_BM, torch.rand_like(p_BM), torch.ones_like(p_BM))
 
 
 def _take(x_BNC: Tensor, index_BK: Tensor) -> Tensor:

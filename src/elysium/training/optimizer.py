@@ -30,23 +30,18 @@ def build_optimizer(
 
 
 def parameter_groups(model: ElysiumForConditionalGeneration, weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters by how they are treated: only matrices decay, `is_gate` marks a T-Selector's gate, which
-    may start later, and `is_hidden` the weights of linear layers between the embeddings and the output.
+    """The trained parameters by how they are treated: only matrices decay; `is_hidden` marks the weights of linear
+    layers between the embeddings and the output, without a T-Selector's gate.
     """
     gate = {id(q) for q in model.adapter.gate.parameters()} if isinstance(model.adapter, TSelector) else set()
     hidden = hidden_matrices(model) - gate - {id(model.get_output_embeddings().weight)}
-    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for q in model.parameters():
         if q.requires_grad:
-            groups.setdefault((id(q) in gate, id(q) in hidden, q.ndim > 1), []).append(q)
+            groups.setdefault((id(q) in hidden, q.ndim > 1), []).append(q)
     return [
-        {
-            "params": parameters,
-            "weight_decay": weight_decay if decays else 0.0,
-            "is_gate": is_gate,
-            "is_hidden": is_hidden,
-        }
-        for (is_gate, is_hidden, decays), parameters in groups.items()
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "is_hidden": is_hidden}
+        for (is_hidden, decays), parameters in groups.items()
     ]
 
 

@@ -28,6 +28,7 @@ from elysium.data.mixture import Mixture
 from elysium.data.tasks import Clip
 from elysium.errors import UserError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model.adapters import TSelector
 from elysium.training.batches import StepBatch, StepBatches, supervised_in_all
 from elysium.training.optimizer import build_optimizer, parameter_groups
 from elysium.training.records import TrainingLog
@@ -186,8 +187,9 @@ def loop(
     for step, batch in enumerate(batches, first):
         waited = time.perf_counter() - begin
         torch.manual_seed((seed << 32) + step)  # the draws of a step do not depend on how many came before
-        set_learning_rate(engine, step, p)
-        loss, work = run_step(engine, batch, flops)
+        if isinstance(engine.module.adapter, TSelector):
+            engine.module.adapter.held = step < p.gate_from
+        loss, work = run_step(engine, batch, learning_rate(step, p), flops)
         seconds = time.perf_counter() - begin
         if not math.isfinite(loss):
             raise UserError(f"step {step}: the loss is {loss}; lower the learning rate, then run the stage again")
@@ -205,18 +207,14 @@ def loop(
     bar.close()
 
 
-def set_learning_rate(engine: Any, step: int, p: TrainParams) -> None:
-    """The step's learning rate; zero for a T-Selector's gate while it is held back."""
-    for group in engine.optimizer.param_groups:
-        group["lr"] = 0.0 if group["is_gate"] and step < p.gate_from else learning_rate(step, p)
-
-
-def run_step(engine: Any, batch: StepBatch, flops: FlopCounter) -> tuple[float, float]:
+def run_step(engine: Any, batch: StepBatch, lr: float, flops: FlopCounter) -> tuple[float, float]:
     """One optimiser step over this rank's micro-batches; returns the global loss and the FLOPs of this rank."""
     world = torch.distributed.get_world_size()
     supervised = supervised_in_all(batch.supervised)
     if supervised == 0:
         raise UserError("a batch without one supervised token: the answers were lost; check the shards and max_length")
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr
     total, work = 0.0, 0.0
     for part in batch.micro:
         inputs = {k: v.to(engine.device) for k, v in part.inputs.items()}
