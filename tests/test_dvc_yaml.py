@@ -18,7 +18,7 @@ ENTRIES = {
     **{stage: ["elysium.training.stage", "elysium.training.worker"] for stage in STAGES if stage in TRAINING_STAGES},
 }
 # What these say reaches a stage through its params, or does not change what a stage makes.
-NEUTRAL = {"elysium", "elysium.config", "elysium.errors", "elysium.offline", "elysium.processes"}
+NEUTRAL = {"elysium", "elysium.config", "elysium.errors", "elysium.files", "elysium.offline", "elysium.processes"}
 
 
 def test_there_is_one_dvc_stage_per_stage_of_the_pipeline() -> None:
