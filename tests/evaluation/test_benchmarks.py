@@ -146,8 +146,8 @@ def test_where_the_truth_is_withheld_there_is_a_zip_for_the_server(
     np.testing.assert_array_equal(rows[0], official.boxes(n)[0])
 
 
-def test_elysiumtrack_has_tables_5_and_6(tmp_path: Path) -> None:
-    """SOT, RSOT, REC on each frame, and (without Java's METEOR here) the descriptions."""
+def test_elysiumtrack_stands_in_table_5(tmp_path: Path) -> None:
+    """SOT, RSOT and REC on each frame."""
     official.elysiumtrack(tmp_path)
     jobs = ("sot", "rsot", "frames")
     rows = evaluate("elysiumtrack", tmp_path, tmp_path / "out", AskedModel, MODEL, Options(jobs=jobs, draw=0))
@@ -164,6 +164,20 @@ def test_elysiumtrack_has_tables_5_and_6(tmp_path: Path) -> None:
     assert ["Elysium (paper)", "as published", "RSOT", "87.5", "94.5", "93.7"] in grid
     ours = [line for line in grid if line[1] == "ours, ElysiumTrack-1M"]
     assert ["Elysium (ours)", "RSOT"] in [[line[0], line[2]] for line in ours]
+
+
+def test_descriptions_are_kept_and_scored_under_other_names_without_java(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Video-REG of Table 6, from all frames and from one; an empty PATH has no Java."""
+    monkeypatch.setenv("PATH", "")
+    official.elysiumtrack(tmp_path)
+    options = Options(jobs=("reg", "reg_one_frame"))
+    rows = evaluate("elysiumtrack", tmp_path, tmp_path / "out", AskedModel, MODEL, options)
+    assert [(r["method"], r["exact"]) for r in rows] == [("elysium", 100), ("one_frame", 100)]
+    assert "meteor_nltk" in rows[0] and "meteor" not in rows[0]
+    assert evaluate("elysiumtrack", tmp_path, tmp_path / "out", no_model, MODEL, options) == rows
+    assert len((tmp_path / "out/elysiumtrack/predictions/reg.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -221,7 +235,9 @@ def test_any_trackers_raw_results_are_scored_without_a_model(
 
 def test_our_row_stands_in_the_papers_own_columns(tmp_path: Path) -> None:
     official.lasot(tmp_path)
-    rows = evaluate("lasot", tmp_path, tmp_path / "out", AskedModel, MODEL, Options(draw=0))
+    options = Options(limit=1, jobs=("sot", "csrt"), draw=0)
+    rows = evaluate("lasot", tmp_path, tmp_path / "out", AskedModel, MODEL, options)
+    assert [r["method"] for r in rows] == ["elysium", "held", "csrt"]
     ((title, grid),) = paper_tables(rows)
     assert title.startswith("Table 4") and grid[0][2:] == [
         "LaSOT AUC", "LaSOT P", "LaSOT P_norm", "UAV123 AUC", "UAV123 P",

@@ -152,7 +152,7 @@ class Judge:
         question, answer, prediction = sample
         content = json.dumps({"question": question, "reference answer": answer, "model's answer": prediction})
         messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
-        body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 60}
+        body: Any = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 60}
         where = f"{self.url.rstrip('/')}/chat/completions"
         try:
             reply = session.post(where, json=body, timeout=self.timeout)

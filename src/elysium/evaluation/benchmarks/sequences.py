@@ -150,7 +150,7 @@ def read_boxes(
         boxes[(boxes[:, 2:] == 0).any(1) | np.isnan(boxes).any(1)] = np.nan
         if frame_size is not None:
             limit = 1.02 * np.array(frame_size) + 1
-            outside = (boxes[:, :2] + boxes[:, 2:] > limit).any(1)
+            outside = np.asarray((boxes[:, :2] + boxes[:, 2:] > limit).any(1))
             present = int((~np.isnan(boxes[:, 0])).sum())
             if outside.sum() > present / 2:
                 width, height = frame_size

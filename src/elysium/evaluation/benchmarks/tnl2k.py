@@ -1,5 +1,6 @@
 """TNL2K, test split (700 sequences): `SEQUENCE/{imgs/, groundtruth.txt, language.txt}`, in one folder or in parts."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from elysium.errors import UserError
@@ -31,6 +32,7 @@ def load(root: Path, name: str) -> TrackingSequence:
     return TrackingSequence(name, images, boxes, size, (read_phrase(folder / "language.txt"),))
 
 
+@lru_cache(maxsize=1)
 def _folders(root: Path) -> dict[str, list[Path]]:
     find_folders(root, "TNL2K's sequence folders")
     found: dict[str, list[Path]] = {}
