@@ -36,7 +36,8 @@ def draw(folder: Path, truth: np.ndarray, colour: str, name: Callable[[int], str
     folder.mkdir(parents=True, exist_ok=True)
     for i, box in enumerate(truth):
         image = cv2.cvtColor(picture(box, colour), cv2.COLOR_RGB2BGR)
-        assert cv2.imwrite(str(folder / f"{name(i)}{suffix}"), image, [cv2.IMWRITE_JPEG_QUALITY, 98])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 98] if suffix == ".jpg" else []
+        assert cv2.imwrite(str(folder / f"{name(i)}{suffix}"), image, quality)
 
 
 def text(truth: np.ndarray, separator: str = ",") -> str:

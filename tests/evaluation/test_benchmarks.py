@@ -212,6 +212,24 @@ def test_shards_share_the_work(tmp_path: Path) -> None:
     assert metrics(tmp_path / "alone/otb100") == whole
 
 
+def test_shards_of_questions_meet_in_one_table(tmp_path: Path) -> None:
+    official.msvd_qa(tmp_path)
+    counts = []
+    for k in (0, 1):
+        (row,) = evaluate("msvd-qa", tmp_path, tmp_path / "out", AskedModel, MODEL, Options(shard=(k, 2)))
+        counts.append((row["n"], row["normalised_match"]))
+    assert counts == [(1, 100), (2, 50)]
+    assert len(list((tmp_path / "out/msvd-qa/predictions").glob("*.jsonl"))) == 2
+
+
+def test_a_sequence_name_cannot_lead_out_of_the_results(tmp_path: Path) -> None:
+    official.elysiumtrack(tmp_path)
+    file = tmp_path / "elysiumtrack_eval.json"
+    file.write_text(file.read_text().replace('"id": "0-0"', '"id": "../../0"'))
+    with pytest.raises(UserError, match="leads out of the folder"):
+        evaluate("elysiumtrack", tmp_path, tmp_path / "out", AskedModel, MODEL, Options())
+
+
 def test_any_trackers_raw_results_are_scored_without_a_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,7 +144,9 @@ def plot(scores: Mapping[str, Scores], folder: Path) -> list[Path]:
         for task in ("sot", "rsot"):
             means = {NAMES[m]: ope.average(r) for (t, m), r in found.sequences.items() if t == task}
             if means:
-                paths += plots.draw_curves(means, f"OPE of {task.upper()} on {name}", folder, f"{name}_{task}")
+                paths += plots.draw_curves(
+                    means, f"OPE of {task.upper()} on {name}", folder, f"{name}_{task}".replace(" ", "_")
+                )
     return paths
 
 

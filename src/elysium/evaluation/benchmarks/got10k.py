@@ -37,7 +37,7 @@ def load(root: Path, name: str, split: str) -> TrackingSequence:
     path = folder / "groundtruth.txt"
     if split == "test":
         boxes = np.full((len(images), 4), np.nan)
-        boxes[:1] = read_boxes(path, None, size)[:1]
+        boxes[:1] = read_boxes(path, None, None)[:1]
         return TrackingSequence(name, images, boxes, size, scored=False)
     boxes = read_boxes(path, len(images), size)
     if (folder / "cover.label").is_file():

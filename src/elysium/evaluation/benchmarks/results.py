@@ -5,6 +5,7 @@ Both can be taken up again after a kill: a box file appears by rename, a line is
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def load_boxes(folder: Path, benchmark: str, name: str) -> np.ndarray | None:
 def write_zip(folder: Path, names: Iterable[str], benchmark: str) -> Path:
     """`FOLDER.zip` of the sequences' files, with paths relative to the folder: what the servers take."""
     path = folder.with_name(folder.name + ".zip")
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
             boxes = boxes_path(folder, benchmark, name)

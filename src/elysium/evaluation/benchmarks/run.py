@@ -76,7 +76,7 @@ def evaluate(
     if not 0 <= k < n:
         raise UserError(f"shard {k + 1}/{n}: write K/N with K from 1 to N")
     if options.predictions is None:
-        results.claim(out / name / "made_from.json", {"benchmark": name, **model})
+        results.claim(out / name / "made_from.json", {"benchmark": name, "model_hash": model.get("model_hash", "")})
     if name in benchmarks.TRACKING:
         return _track(name, root, out / name, open_model, model, options)
     if name in benchmarks.REFERRING:
@@ -90,6 +90,9 @@ def _track(name: str, root: Path, out: Path, open_model: OpenModel, model: Mappi
     if not found:
         raise UserError(f"{root}: holds no sequence of {benchmark.title}")
     names = found[: options.limit or None]
+    outside = next((n for n in names if Path(n).is_absolute() or ".." in Path(n).parts), None)
+    if outside is not None:
+        raise UserError(f"{root}: the sequence name {outside!r} leads out of the folder of results")
     jobs = options.jobs or benchmark.jobs
     unknown = [job for job in jobs if job not in predict.JOBS]
     if unknown:
@@ -114,7 +117,8 @@ def _track(name: str, root: Path, out: Path, open_model: OpenModel, model: Mappi
             boxes = options.predictions or folder / TRACKERS[job]
             lines[job] = list(_tracking_lines(benchmark, names, root, boxes, sequences))
             if options.predictions is None and len(lines[job]) == len(names):
-                notes.append(f"{results.write_zip(boxes, names, benchmark.folder)}: results for the official toolkits")
+                packed = results.write_zip(boxes, names, benchmark.folder).relative_to(out)
+                notes.append(f"{packed}: the raw results, as the official toolkits and servers take them")
         else:
             written = results.Lines(out / "predictions", job).read()
             lines[job] = [written[n] for n in names if n in written]

@@ -131,8 +131,8 @@ def read_boxes(
 
     Numbers are separated by commas, tabs or spaces, the same throughout a file. NaN rows are refused unless the
     benchmark marks absence so. `frames=None` takes the file's length. With `frame_size` (width, height), a file most of
-    whose boxes leave the frame is refused: they are corners. `result=True` reads a tracker's
-    results, whose first box may be missing. Raises UserError naming file and line.
+    whose boxes leave the frame is refused: they are corners. `result=True` reads a tracker's results, whose first box
+    may be missing. Raises UserError naming file and line.
     """
     lines = read_lines(path)
     boxes = _parse(lines)
@@ -146,7 +146,7 @@ def read_boxes(
     if not nan_is_absent:
         _refuse(path, np.isnan(boxes).any(1), "NaN is not a box")
     with np.errstate(invalid="ignore"):
-        _refuse(path, (boxes[:, 2:] < 0).any(1), "a width or height is negative")
+        _refuse(path, np.asarray((boxes[:, 2:] < 0).any(1)), "a width or height is negative")
         boxes[(boxes[:, 2:] == 0).any(1) | np.isnan(boxes).any(1)] = np.nan
         if frame_size is not None:
             limit = 1.02 * np.array(frame_size) + 1

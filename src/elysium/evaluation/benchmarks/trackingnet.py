@@ -26,5 +26,5 @@ def load(root: Path, name: str) -> TrackingSequence:
     images = list_pictures(root / "TEST" / "frames" / name)
     size = picture_size(images[0])
     boxes = np.full((len(images), 4), np.nan)
-    boxes[:1] = read_boxes(root / "TEST" / "anno" / f"{name}.txt", None, size)[:1]
+    boxes[:1] = read_boxes(root / "TEST" / "anno" / f"{name}.txt", None, None)[:1]
     return TrackingSequence(name, images, boxes, size, scored=False)
