@@ -397,6 +397,23 @@ def test_a_missing_video_is_counted_and_its_question_left_out(tmp_path: Path) ->
     assert (row["n"], row["normalised_match"]) == (2, 50)
     notes = (tmp_path / "out/msvd-qa/results.md").read_text()
     assert "1 videos cannot be read" in notes and "xyz_0_9" in notes and "2 of 3 questions" in notes
+    assert evaluate("msvd-qa", tmp_path, tmp_path / "out", no_model, MODEL, Options()) == [row]
+
+
+def test_given_predictions_of_other_tasks_are_checked(tmp_path: Path) -> None:
+    official.refcoco(tmp_path)
+    given_ = tmp_path / "given.jsonl"
+    given_.write_text('{"id": "val/0", "box": [0, 0, 1, 1]}\n{"id": "val/1", "box": null}\n')
+    (row,) = evaluate("refcoco", tmp_path, tmp_path / "out", no_model, MODEL, Options(predictions=given_))
+    assert (row["set"], row["method"], row["n"], row["acc50"]) == ("RefCOCO val", "given", 2, 0)
+    for text, message in (
+        ('{"id": "val/0", "box": [0, 0, 1]}', r"prediction val/0: \[0, 0, 1\] is not x1,y1,x2,y2"),
+        ('{"box": [0, 0, 1, 1]}', r"given.jsonl:1: a prediction needs an id"),
+        ("", r"holds no prediction for refcoco"),
+    ):
+        given_.write_text(text + "\n")
+        with pytest.raises(UserError, match=message):
+            evaluate("refcoco", tmp_path, tmp_path / "out", no_model, MODEL, Options(predictions=given_))
 
 
 def test_a_line_cut_off_by_a_kill_is_predicted_again(tmp_path: Path) -> None:

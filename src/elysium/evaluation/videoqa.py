@@ -22,6 +22,7 @@ from urllib3.util import Retry
 from elysium.data.video import iter_frames, probe
 from elysium.errors import UserError
 from elysium.evaluation.reg import normalise
+from elysium.evaluation.score import figures
 
 FRAMES = 16  # section 4.3
 KEY_VARIABLE = "ELYSIUM_JUDGE_KEY"
@@ -200,8 +201,6 @@ def score_answers(
 
     Percent, except `judge_score` (1 to 5). An answer that the judge could not grade counts as wrong, with a score of 1.
     """
-    from elysium.evaluation.score import figures
-
     predictions, answers = [str(r["prediction"]) for r in rows], [str(r["answer"]) for r in rows]
     videos = [str(r["video"]) for r in rows]
     row: dict[str, Any] = {"set": name, "task": "videoqa", "method": "elysium", "n": len(rows)}

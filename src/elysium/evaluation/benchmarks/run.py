@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from elysium.boxes import Box
 from elysium.config import EvalParams
 from elysium.errors import UserError
 from elysium.evaluation import benchmarks, predict, report
@@ -41,7 +42,7 @@ class Model(predict.Model, Protocol):
         ...
 
 
-# Loads the model when the first prediction is missing.
+# Loads the model, at the first call; called when a prediction is missing.
 OpenModel = Callable[[], Model]
 
 
@@ -281,22 +282,22 @@ def _refer(name: str, root: Path, out: Path, open_model: OpenModel, model: Mappi
     if not references:
         raise UserError(f"{root / name}: holds no expression of an evaluation split")
 
-    def locate(opened: Model, batch: Sequence[Any]) -> list[dict[str, Any]]:
-        boxes = opened.locate([read_picture(r.image) for r in batch], [r.expression for r in batch])
+    def locate(batch: Sequence[Any]) -> list[dict[str, Any]]:
+        boxes = open_model().locate([read_picture(r.image) for r in batch], [r.expression for r in batch])
         return [
             {"id": r.id, "expression": r.expression, "truth": r.box, "box": b}
             for r, b in zip(batch, boxes, strict=True)
         ]
 
-    written = _written(name, references, locate, open_model, out, options)
+    written = _written(name, references, locate, out, options)
     rows: Rows = []
     notes = []
     for title in seen:
         lines: Rows = []
         for r in references:
             if r.set == title and r.id in written:
-                box = written[r.id].get("box")
-                lines.append({"video": r.image.name, "truth": [r.box], "boxes": [box and tuple(box)]})
+                box = _given_box(written[r.id], options.predictions or out)
+                lines.append({"video": r.image.name, "truth": [r.box], "boxes": [box]})
         if lines:
             rows += score_set(title, {"frames": lines}, ["rec"], None).rows
         if len(lines) != seen[title]:
@@ -307,6 +308,18 @@ def _refer(name: str, root: Path, out: Path, open_model: OpenModel, model: Mappi
         rows = [{**row, "method": "given"} for row in rows]
     size = {"videos": len({r.image for r in references}), "items": len(references)}
     return _write(rows, [], name, size, model, notes, _given(out, options), None, [])
+
+
+def _given_box(line: Mapping[str, Any], path: Path) -> Box | None:
+    """The normalised xyxy box of a stored prediction; null or nothing is a miss. Raises UserError if it is no box."""
+    box = line.get("box")
+    if box is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (float(v) for v in box)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: prediction {line['id']}: {box!r} is not x1,y1,x2,y2") from error
+    return (x1, y1, x2, y2)
 
 
 def _answer(
@@ -333,12 +346,12 @@ def _answer(
                 last[video] = frames
         return last.get(video)
 
-    def ask(opened: Model, batch: Sequence[Any]) -> list[dict[str, Any]]:
+    def ask(batch: Sequence[Any]) -> list[dict[str, Any]]:
         asked = [(q, frames) for q in batch if (frames := frames_of(q.video)) is not None]
-        answers = opened.ask([frames for _, frames in asked], [q.question for q, _ in asked]) if asked else []
+        answers = open_model().ask([frames for _, frames in asked], [q.question for q, _ in asked]) if asked else []
         return [{"id": q.id, "prediction": a} for (q, _), a in zip(asked, answers, strict=True)]
 
-    written = _written(name, questions, ask, open_model, out, options)
+    written = _written(name, questions, ask, out, options)
     lines = [
         {
             "question": q.question,
@@ -370,8 +383,7 @@ def _answer(
 def _written(
     name: str,
     samples: Sequence[Any],
-    run: Callable[[Model, Sequence[Any]], list[dict[str, Any]]],
-    open_model: OpenModel,
+    run: Callable[[Sequence[Any]], list[dict[str, Any]]],
     out: Path,
     options: Options,
 ) -> dict[str, dict[str, Any]]:
@@ -382,11 +394,10 @@ def _written(
     known = answers.read()
     todo = [s for s in samples[options.shard[0] :: options.shard[1]] if s.id not in known]
     if todo:
-        model = open_model()
         with _progress() as progress:
             bar = progress.add_task(name, total=len(todo))
             for batch in _chunks(todo, options.batch_size):
-                answers.append(run(model, batch))
+                answers.append(run(batch))
                 progress.advance(bar, len(batch))
     return answers.read()
 
