@@ -14,6 +14,7 @@ from got10k.datasets import OTB
 from got10k.experiments import ExperimentGOT10k, ExperimentOTB, ExperimentUAV123
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from elysium.boxes import Box
 from elysium.cli import main
@@ -22,6 +23,7 @@ from elysium.evaluation import benchmarks
 from elysium.evaluation.benchmarks import results
 from elysium.evaluation.benchmarks.plain_pickle import read_plain_pickle
 from elysium.evaluation.benchmarks.run import Model, Options, evaluate
+from elysium.evaluation.benchmarks.sequences import read_boxes
 from elysium.evaluation.report import paper_tables
 from elysium.inference.engine import Frames, Query
 from tests.evaluation import official
@@ -432,3 +434,18 @@ def test_a_missing_box_is_written_as_zeros_and_read_as_missing(tmp_path: Path) -
     results.write_boxes(tmp_path, "LaSOT", "a-1", boxes, 0.5)
     assert (tmp_path / "a-1.txt").read_text().splitlines()[2] == "0.000,0.000,0.000,0.000"
     np.testing.assert_array_equal(results.load_boxes(tmp_path, "LaSOT", "a-1"), boxes)
+
+
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 6), st.just(4)), elements=st.integers(1, 500)),
+    st.sampled_from([",", ", ", "\t", " ", "   "]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+def test_boxes_are_read_whatever_separates_them(
+    tmp_path_factory: pytest.TempPathFactory, truth: np.ndarray, separator: str, newline: str, last: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "boxes.txt"
+    text = newline.join(separator.join(map(str, row)) for row in truth.tolist()) + newline * last
+    path.write_bytes(text.encode())
+    np.testing.assert_array_equal(read_boxes(path, len(truth), None), truth)
