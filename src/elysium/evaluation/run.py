@@ -138,15 +138,18 @@ def _path(out: Path, name: str, job: str) -> Path:
 
 
 def plot(scores: Mapping[str, Scores], folder: Path) -> list[Path]:
-    """Success and precision plots of each set and tracking task; returns the pictures."""
+    """Success and precision plots, and AUC by group, of each set and tracking task; returns the pictures."""
     paths = []
     for name, found in scores.items():
         for task in ("sot", "rsot"):
             means = {NAMES[m]: ope.average(r) for (t, m), r in found.sequences.items() if t == task}
-            if means:
-                paths += plots.draw_curves(
-                    means, f"OPE of {task.upper()} on {name}", folder, f"{name}_{task}".replace(" ", "_")
-                )
+            if not means:
+                continue
+            title, stem = f"OPE of {task.upper()} on {name}", f"{name}_{task}".replace(" ", "_")
+            paths += plots.draw_curves(means, title, folder, stem)
+            mine = [row for row in found.groups if row["task"] == task]
+            grouped = plots.draw_groups(mine, NAMES, title, folder / f"groups_{stem}.png")
+            paths += [grouped] if grouped else []
     return paths
 
 
