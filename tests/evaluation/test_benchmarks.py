@@ -67,23 +67,31 @@ def test_a_benchmark_is_tracked_scored_and_scored_again_without_a_model(name: st
     out, title = tmp_path / "out" / name, benchmarks.TRACKING[name].title
     evaluate(name, tmp_path / "in", tmp_path / "out", AskedModel, MODEL, Options(draw=1))
     found = metrics(out)
-    assert found[f"{title}/sot/auc"] > 80
+    assert found[f"{title}/sot/auc"] > 75
     assert found[f"{title}/sot/auc"] > found[f"{title}/sot/held/auc"] + 20
     assert len(list((out / "hardest").glob("*.png"))) == 1
     assert "not comparable with published figures" in (out / "results.md").read_text()
     if name == "tnl2k":
-        assert found[f"{title}/rsot/auc"] > 80
+        assert found[f"{title}/rsot/auc"] > 75
     evaluate(name, tmp_path / "in", tmp_path / "out", no_model, MODEL, Options(draw=0))
     assert metrics(out) == found
 
 
 def test_absent_frames_count_as_each_benchmark_says(tmp_path: Path) -> None:
-    """Frames 4 and 5 of seven are out of view: LaSOT counts two misses among its frames; UAV123 hits of precision."""
+    """LaSOT and TNL2K count a miss (two of seven frames, one of six), UAV123 a miss of success and a hit of precision.
+
+    The official toolkits of LaSOT and TNL2K take such frames out and divide by the length of the whole sequence.
+    """
     official.lasot(tmp_path)
     sequence = benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1")
     assert np.isnan(sequence.boxes_xywh_px[3:5]).all() and np.isfinite(sequence.boxes_xywh_px[[0, 1, 2, 5, 6]]).all()
     evaluate("lasot", tmp_path, tmp_path / "out", AskedModel, MODEL, Options(limit=1, draw=0))
     assert metrics(tmp_path / "out/lasot")["LaSOT/sot/precision"] == pytest.approx(100 * 5 / 7, abs=0.01)
+
+    (tmp_path / "tnl2k").mkdir()
+    official.tnl2k(tmp_path / "tnl2k")
+    evaluate("tnl2k", tmp_path / "tnl2k", tmp_path / "out", AskedModel, MODEL, Options(draw=0))
+    assert metrics(tmp_path / "out/tnl2k")["TNL2K/sot/precision"] == pytest.approx(100 * 5 / 6, abs=0.01)
 
     (tmp_path / "uav").mkdir()
     official.uav123(tmp_path / "uav")
@@ -270,7 +278,7 @@ def test_our_row_stands_in_the_papers_own_columns(tmp_path: Path) -> None:
 LASOT = "airplane/airplane-1/groundtruth.txt"
 BROKEN = {
     "comma and tab mixed": (LASOT, 3, "5,6\t20,16", "3: commas and tabs mixed"),
-    "another separator": (LASOT, 3, "5\t6\t20\t16", "3: separated by a tab, the lines before by a comma"),
+    "another separator": (LASOT, 3, "5\t6\t20\t16", "3: separated by blanks, the lines before by commas"),
     "five numbers": (LASOT, 2, "5,6,20,16,1", "2: 5 numbers instead of"),
     "a word": (LASOT, 2, "5,6,twenty,16", "2: not a number"),
     "NaN": (LASOT, 2, "NaN,NaN,NaN,NaN", "2: NaN is not a box"),
@@ -297,6 +305,16 @@ def test_a_malformed_file_is_one_line_with_file_and_line_number(
         benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1")
     assert str(error.value).startswith(f"{tmp_path / file}:{said}")
     assert "\n" not in str(error.value)
+
+
+def test_a_line_with_spaces_in_a_file_with_tabs_is_read(tmp_path: Path) -> None:
+    """As line 496 of OTB-100's BlurCar1."""
+    official.otb100(tmp_path)
+    path = tmp_path / "Basketball/groundtruth_rect.txt"
+    lines = path.read_text().splitlines()
+    lines[4] = lines[4].replace("\t", " ")
+    path.write_text("\n".join(lines) + "\n")
+    np.testing.assert_array_equal(read_boxes(path, 9, official.SIZE), official.boxes(9))
 
 
 def test_corners_in_a_file_of_widths_are_noticed(tmp_path: Path) -> None:

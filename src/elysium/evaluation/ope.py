@@ -14,7 +14,8 @@ Conventions and where they come from:
 - a missing prediction (NaN, a negative size, a prediction file that ends early) scores 0 in everything. The GOT-10k
   toolkit does the same with NaN; pytracking refuses NaN and repeats the last box when a size is zero.
 - frames without truth (NaN, or a side of 0): `absent="exclude"` leaves them out (GOT-10k toolkit on UAV123, pytracking
-  with `exclude_invalid_frames`); `absent="miss"` counts them as failures (pytracking on LaSOT); `absent="uav"` counts
+  with `exclude_invalid_frames`); `absent="miss"` counts them as failures (pytracking on LaSOT, the
+  official toolkits of LaSOT and TNL2K); `absent="uav"` counts
   them as failures of success but as hits of both precisions (pytracking on UAV123).
 - `first_given=True` replaces the first prediction by the truth, as both toolkits do, for trackers that are given it.
 - an IoU of 1 does not exceed the last threshold. In pytracking rounding can lift the IoU of identical boxes with

@@ -55,7 +55,7 @@ TRACKING = {
     "got10k-val": _got10k("val"),
     "got10k-test": _got10k("test"),
     "trackingnet": TrackingBenchmark("TrackingNet", "TrackingNet", 511, trackingnet.names, trackingnet.load),
-    "tnl2k": TrackingBenchmark("TNL2K", "TNL2K", 700, tnl2k.names, tnl2k.load, jobs=("sot", "rsot")),
+    "tnl2k": TrackingBenchmark("TNL2K", "TNL2K", 700, tnl2k.names, tnl2k.load, "miss", ("sot", "rsot")),
     "elysiumtrack": TrackingBenchmark(
         "ElysiumTrack-1M", "ElysiumTrack-1M", 0, elysiumtrack.names, elysiumtrack.load,
         jobs=("sot", "rsot", "frames", "reg", "reg_one_frame"),

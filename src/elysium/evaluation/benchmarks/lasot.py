@@ -1,7 +1,8 @@
 """LaSOT, test split (protocol II, 280 sequences): `CLASS/CLASS-N/{img/, groundtruth.txt, full_occlusion.txt,
 out_of_view.txt, nlp.txt}`, and `testing_set.txt` beside the classes where the evaluation toolkit put it.
 
-A frame in which the target is fully occluded or out of view counts as a miss, as in pytracking.
+A frame in which the target is fully occluded or out of view counts as a miss, as in pytracking and the official toolkit
+(which takes such frames out and still divides by the length of the video).
 """
 
 import json

@@ -1,4 +1,8 @@
-"""TNL2K, test split (700 sequences): `SEQUENCE/{imgs/, groundtruth.txt, language.txt}`, in one folder or in parts."""
+"""TNL2K, test split (700 sequences): `SEQUENCE/{imgs/, groundtruth.txt, language.txt}`, in one folder or in parts.
+
+A frame without the target (a box of zeros) counts as a miss: the official toolkit takes it out and still divides by the
+length of the video.
+"""
 
 from functools import lru_cache
 from pathlib import Path
