@@ -283,7 +283,6 @@ BROKEN = {
     "a word": (LASOT, 2, "5,6,twenty,16", "2: not a number"),
     "NaN": (LASOT, 2, "NaN,NaN,NaN,NaN", "2: NaN is not a box"),
     "infinite": (LASOT, 4, "inf,1,2,3", "4: a number is infinite"),
-    "negative size": (LASOT, 6, "5,6,-20,16", "6: a width or height is negative"),
     "no first box": (LASOT, 1, "0,0,0,0", "1: the target is absent from the first frame"),
     "a line too many": (LASOT, 7, "5,6,20,16\n5,6,20,16", "8: a line too many; the folder has 7 pictures"),
     "a line too few": (LASOT, 7, "", "7: no box for frame 7"),
@@ -315,6 +314,16 @@ def test_a_line_with_spaces_in_a_file_with_tabs_is_read(tmp_path: Path) -> None:
     lines[4] = lines[4].replace("\t", " ")
     path.write_text("\n".join(lines) + "\n")
     np.testing.assert_array_equal(read_boxes(path, 9, official.SIZE), official.boxes(9))
+
+
+def test_a_box_with_a_negative_side_is_absent(tmp_path: Path) -> None:
+    """Two lines of LaSOT's test split, lion-5 and tiger-6, are so."""
+    official.lasot(tmp_path)
+    lines = (tmp_path / LASOT).read_text().splitlines()
+    lines[5:] = ["1,1,-1,-1", "61,73,24,-11"]
+    (tmp_path / LASOT).write_text("\n".join(lines) + "\n")
+    boxes = benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1").boxes_xywh_px
+    assert np.isnan(boxes[5:]).all() and np.isfinite(boxes[:3]).all()
 
 
 def test_corners_in_a_file_of_widths_are_noticed(tmp_path: Path) -> None:

@@ -127,8 +127,9 @@ def read_boxes(
     nan_is_absent: bool = False,
     result: bool = False,
 ) -> np.ndarray:
-    """One `x, y, width, height` in pixels a line -> `[frames, 4]`; NaN rows where a side is 0 (the target is absent).
+    """One `x, y, width, height` in pixels a line -> `[frames, 4]`; NaN rows where the target is absent.
 
+    A side of 0 or less means absent, as in the toolkits (LaSOT's lion-5 and tiger-6 have a box with a negative side).
     Numbers are separated by commas, or by tabs and spaces (OTB's BlurCar1 has both), throughout a file. NaN rows are
     refused unless the benchmark marks absence so. `frames=None` takes the file's length. With `frame_size` (width,
     height), a file most of whose boxes leave the frame is refused: they are corners. With `result`, a tracker's, the
@@ -146,8 +147,7 @@ def read_boxes(
     if not nan_is_absent:
         _refuse(path, np.isnan(boxes).any(1), "NaN is not a box")
     with np.errstate(invalid="ignore"):
-        _refuse(path, np.asarray((boxes[:, 2:] < 0).any(1)), "a width or height is negative")
-        boxes[(boxes[:, 2:] == 0).any(1) | np.isnan(boxes).any(1)] = np.nan
+        boxes[(boxes[:, 2:] <= 0).any(1) | np.isnan(boxes).any(1)] = np.nan
         if frame_size is not None:
             limit = 1.02 * np.array(frame_size) + 1
             outside = np.asarray((boxes[:, :2] + boxes[:, 2:] > limit).any(1))
