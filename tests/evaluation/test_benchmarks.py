@@ -190,6 +190,16 @@ def test_descriptions_are_kept_and_scored_under_other_names_without_java(
     assert len((tmp_path / "out/elysiumtrack/predictions/reg.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_sequence_without_an_expression_is_left_out_of_rsot_alone(tmp_path: Path) -> None:
+    """As TNL2K's Fight_video_6-Done, whose language.txt is empty."""
+    official.tnl2k(tmp_path)
+    (tmp_path / "part2/Arrow_Video/language.txt").write_text("\n")
+    rows = evaluate("tnl2k", tmp_path, tmp_path / "out", AskedModel, MODEL, Options(draw=0))
+    assert {(r["task"], r["n"]) for r in rows} == {("sot", 2), ("rsot", 1)}
+    assert "rsot: 1 of 2 sequences have an expression" in (tmp_path / "out/tnl2k/results.md").read_text()
+    assert evaluate("tnl2k", tmp_path, tmp_path / "out", no_model, MODEL, Options(draw=0)) == rows
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     official.otb100(tmp_path)
 
@@ -199,9 +209,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
             return super().track(videos, queries)
 
-    options = Options(batch_size=1, draw=0)
+    killed, options = Killed(), Options(batch_size=1, draw=0)
     with pytest.raises(KeyboardInterrupt):
-        evaluate("otb100", tmp_path, tmp_path / "out", Killed, MODEL, options)
+        evaluate("otb100", tmp_path, tmp_path / "out", lambda: killed, MODEL, options)
     folder = tmp_path / "out/otb100/results/OTB2015/elysium_sot"
     assert [p.name for p in folder.glob("*.txt")] == ["Basketball.txt"]
     model = AskedModel()

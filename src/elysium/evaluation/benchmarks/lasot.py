@@ -43,8 +43,7 @@ def load(root: Path, name: str) -> TrackingSequence:
     for flags in ("full_occlusion.txt", "out_of_view.txt"):
         if (folder / flags).is_file():
             boxes[read_flags(folder / flags, len(images)) != 0] = np.nan
-    phrase = (read_phrase(folder / "nlp.txt"),) if (folder / "nlp.txt").is_file() else ()
-    return TrackingSequence(name, images, boxes, size, phrase)
+    return TrackingSequence(name, images, boxes, size, read_phrase(folder / "nlp.txt"))
 
 
 def _folder(root: Path, name: str) -> Path:

@@ -31,6 +31,7 @@ from elysium.inference.clips import Frames
 from elysium.inference.render import contact_sheet
 
 TRACKERS = {"sot": "elysium_sot", "rsot": "elysium_rsot", "frames": "elysium_per_frame", "csrt": "csrt"}
+BY_WORDS = ("rsot", "frames", "reg", "reg_one_frame")  # jobs that need an expression
 SHEET = 8  # frames of a drawn sequence
 
 
@@ -124,7 +125,8 @@ def _track(name: str, root: Path, out: Path, open_model: OpenModel, model: Mappi
             written = results.Lines(out / "predictions", job).read()
             lines[job] = [written[n] for n in names if n in written]
         if len(lines[job]) < len(names):
-            notes.append(f"{job}: {len(lines[job])} of {len(names)} sequences are predicted so far")
+            missing = "have an expression and are predicted" if job in BY_WORDS else "are predicted"
+            notes.append(f"{job}: {len(lines[job])} of {len(names)} sequences {missing} so far")
     if not any(lines.values()):
         raise UserError(f"{options.predictions or folder}: holds no result of {benchmark.title}")
     if not all(sequence.scored for sequence in sequences.values()):
@@ -171,14 +173,18 @@ def _predict_sequences(
         todo = [s for s in names[k::n] if s not in known]
     if not todo:
         return
-    model = open_model()
     params = EvalParams(batch_size=options.batch_size)
     bar = progress.add_task(f"{benchmark.title} {job}", total=len(todo))
     for start in range(0, len(todo), options.batch_size):
         sequences = [benchmark.load(root, s) for s in todo[start : start + options.batch_size]]
-        wordless = [s.name for s in sequences if not s.references]
-        if wordless and job in ("rsot", "frames", "reg", "reg_one_frame"):
-            raise UserError(f"{job}: {wordless[0]} of {benchmark.title} has no expression")
+        if job in BY_WORDS:
+            for sequence in sequences:
+                if not sequence.references:
+                    progress.console.print(f"{job}: {sequence.name} has no expression and is left out")
+            sequences = [s for s in sequences if s.references]
+        model = open_model() if sequences else None
+        if model is None:
+            continue
         began = time.perf_counter()
         rows = predict.run_job(model, job, [s.item() for s in sequences], params)
         if job not in TRACKERS:

@@ -188,9 +188,10 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def read_phrase(path: Path) -> str:
-    """The first line of a language annotation."""
-    return read_lines(path)[0].strip()
+def read_phrase(path: Path) -> tuple[str, ...]:
+    """The first line of a language annotation; nothing if the file is missing or empty, as a few published ones are."""
+    text = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    return tuple(text.splitlines()[:1])
 
 
 def _parse(lines: Sequence[str]) -> np.ndarray | None:

@@ -33,7 +33,7 @@ def load(root: Path, name: str) -> TrackingSequence:
     images = list_pictures(folder / "imgs", numbered=False)
     size = picture_size(images[0])
     boxes = read_boxes(folder / "groundtruth.txt", len(images), size)
-    return TrackingSequence(name, images, boxes, size, (read_phrase(folder / "language.txt"),))
+    return TrackingSequence(name, images, boxes, size, read_phrase(folder / "language.txt"))
 
 
 @lru_cache(maxsize=1)
