@@ -430,6 +430,24 @@ def test_questions_are_answered_on_16_frames_and_matched(
     assert "exact and normalised match are stricter" in (tmp_path / "out" / name / "results.md").read_text()
 
 
+def test_a_malformed_question_is_one_line(tmp_path: Path) -> None:
+    official.msvd_qa(tmp_path)
+    path = tmp_path / "test_qa.json"
+    for text, message in (
+        ('[{"video_id": 1, "question": "what"}]', r"test_qa\.json: entry 0 has no 'answer'"),
+        ('[{"video_id": 5, "question": "what", "answer": "a"}]', r"question 0 is about vid5, which .* does not name"),
+        ('{"a": 1}', r"test_qa\.json: not a list of questions"),
+        ("[", r"test_qa\.json: not JSON"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            evaluate("msvd-qa", tmp_path, tmp_path / "out", no_model, MODEL, Options())
+    path.write_text('[{"video_id": 1, "question": "what", "answer": "a"}]')
+    (tmp_path / "youtube_mapping.txt").write_text("abc_1_5 vid1\nxyz\n")
+    with pytest.raises(UserError, match=r"youtube_mapping\.txt:2: expected a clip's name and vidN"):
+        evaluate("msvd-qa", tmp_path, tmp_path / "out", no_model, MODEL, Options())
+
+
 def test_a_missing_video_is_counted_and_its_question_left_out(tmp_path: Path) -> None:
     official.msvd_qa(tmp_path)
     (row,) = evaluate("msvd-qa", tmp_path, tmp_path / "out", AskedModel, MODEL, Options())

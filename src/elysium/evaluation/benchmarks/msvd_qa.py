@@ -1,4 +1,7 @@
-"""MSVD-QA: `test_qa.json`, `youtube_mapping.txt` (name of the clip, then `vid7`) and `YouTubeClips/*.avi`."""
+"""MSVD-QA: `test_qa.json`, `youtube_mapping.txt` (name of the clip, then `vid7`) and `YouTubeClips/*.avi`.
+
+These are the test questions; the authors of Video-ChatGPT used the validation questions (their issue 68).
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +21,9 @@ def read(root: Path) -> Iterator[Question]:
             raise UserError(f"{mapping}:{number}: expected a clip's name and vidN")
         clips[words[1].removeprefix("vid")] = words[0]
     path = root / "test_qa.json"
-    for row in read_json_list(path, ("id", "video_id", "question", "answer")):
+    for i, row in enumerate(read_json_list(path, ("video_id", "question", "answer"))):
         video = str(row["video_id"])
         if video not in clips:
-            raise UserError(f"{path}: question {row['id']} is about vid{video}, which {mapping} does not name")
+            raise UserError(f"{path}: question {i} is about vid{video}, which {mapping} does not name")
         clip = find_video(root / "YouTubeClips", [clips[video]])
-        yield Question(str(row["id"]), clip, str(row["question"]), str(row["answer"]))
+        yield Question(str(row.get("id", i)), clip, str(row["question"]), str(row["answer"]))
