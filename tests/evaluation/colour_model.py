@@ -11,6 +11,7 @@ import numpy as np
 from elysium.boxes import Box
 from elysium.inference.engine import Frames, Query
 
+MODEL = {"model": "colours", "model_hash": "1"}  # what the results of these models are made from
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220), "yellow": (230, 220, 30)}
 
 
@@ -60,3 +61,13 @@ class ColourModel:
             assert query.expression
             colour = COLOURS[query.expression.split()[0]]
         return [find_colour(frame, colour) for frame in frames]
+
+
+class AskedModel(ColourModel):
+    """Answers every question with the colour that stands out in the first frame."""
+
+    def ask(self, videos: Sequence[Frames], questions: Sequence[str]) -> list[str]:
+        self.calls.append(("ask", len(videos)))
+        self.lengths = [len(video) for video in videos]
+        seen = [video[0][8:24, 4:24].reshape(-1, 3).mean(0) for video in videos]
+        return [min(COLOURS, key=lambda c: float(np.linalg.norm(s - COLOURS[c]))) for s in seen]

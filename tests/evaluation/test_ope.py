@@ -17,15 +17,8 @@ from hypothesis.extra.numpy import arrays
 
 from elysium.evaluation import ope
 from elysium.evaluation.bootstrap import confidence_interval
-
-# absent=, first_given=
-MODES = {
-    "got10k_otb": ("exclude", False),
-    "got10k_uav": ("exclude", False),
-    "pytracking_otb": ("exclude", True),
-    "pytracking_lasot": ("miss", True),
-    "pytracking_uav": ("uav", True),
-}
+from tests.evaluation.plain_ope import MODES
+from tests.evaluation.plain_ope import curves as plain_curves
 
 
 def golden() -> list[tuple[str, np.ndarray, np.ndarray, str, np.ndarray]]:
@@ -56,6 +49,32 @@ def test_curves_equal_the_toolkits(
     assert result.precision == pytest.approx(expected[21 + 20], abs=1e-6)
     if len(expected) > 72:
         assert result.norm_precision == pytest.approx(expected[72 + 20], abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stored_values_follow_from_the_published_definitions(mode: str) -> None:
+    """The toolkits' values, the definitions in plain Python, and (above) ours are the same."""
+    for _, pred, gt, found_by, expected in golden():
+        if found_by == mode:
+            np.testing.assert_allclose(plain_curves(pred, gt, *MODES[mode])[: len(expected)], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_to_the_published_definitions_on_fresh_sequences(mode: str) -> None:
+    """20 random sequences, each with NaN, negative and empty boxes, absent truth, and fewer or more predictions."""
+    absent, first_given = MODES[mode]
+    rng = np.random.default_rng(11)
+    for _ in range(20):
+        n = int(rng.integers(5, 60))
+        gt = rng.integers(5, 200, (n, 4)).astype(float)
+        pred = np.vstack([gt, gt[:5]])[: int(rng.integers(0, n + 5))] + rng.integers(-4, 5, (1, 4))
+        pred[rng.random(len(pred)) < 0.1] = np.nan
+        pred[rng.random(len(pred)) < 0.1, 2] = -3
+        pred[rng.random(len(pred)) < 0.1, 2:] = 0
+        gt[1:][rng.random(n - 1) < 0.1] = np.nan
+        gt[1:][rng.random(n - 1) < 0.1, 3] = 0
+        result = ope.evaluate(pred, gt, absent=absent, first_given=first_given)  # type: ignore[arg-type]
+        np.testing.assert_allclose(curves(result), plain_curves(pred, gt, absent, first_given), atol=1e-12)
 
 
 def test_the_golden_file_covers_every_kind_and_toolkit() -> None:

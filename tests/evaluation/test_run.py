@@ -125,6 +125,10 @@ def test_clips_go_to_the_model_in_batches(scenes: Params, tmp_path: Path) -> Non
     tracked = [n for kind, n in model.calls if kind == "track"]
     assert max(tracked) == 4
     assert sum(tracked) == 3 + 3 * 6
+    # Sequences of 8 and 40 frames: AUC by length is drawn and stands in the report.
+    drawn = cv2.imread(str(tmp_path / "out/plots/groups_world_sot.png"))
+    assert drawn is not None and drawn.std() > 5
+    assert "groups_world_sot.png" in (tmp_path / "out/report.md").read_text()
 
 
 def test_fewer_frames_and_videos_on_request(scenes: Params) -> None:

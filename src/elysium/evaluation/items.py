@@ -53,7 +53,7 @@ class Item:
     frames: tuple[int, ...]
     boxes: tuple[Box | None, ...]
     times: tuple[float, ...]
-    pixels: JpegFrames = field(repr=False, compare=False)
+    pixels: Sequence[np.ndarray] = field(repr=False, compare=False)
 
 
 def load_items(folder: Path, prefix: str = "eval", *, frames: int = 0, limit: int = 0) -> list[Item]:

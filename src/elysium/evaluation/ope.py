@@ -14,7 +14,8 @@ Conventions and where they come from:
 - a missing prediction (NaN, a negative size, a prediction file that ends early) scores 0 in everything. The GOT-10k
   toolkit does the same with NaN; pytracking refuses NaN and repeats the last box when a size is zero.
 - frames without truth (NaN, or a side of 0): `absent="exclude"` leaves them out (GOT-10k toolkit on UAV123, pytracking
-  with `exclude_invalid_frames`); `absent="miss"` counts them as failures (pytracking on LaSOT); `absent="uav"` counts
+  with `exclude_invalid_frames`); `absent="miss"` counts them as failures (pytracking on LaSOT, the
+  official toolkits of LaSOT and TNL2K); `absent="uav"` counts
   them as failures of success but as hits of both precisions (pytracking on UAV123).
 - `first_given=True` replaces the first prediction by the truth, as both toolkits do, for trackers that are given it.
 - an IoU of 1 does not exceed the last threshold. In pytracking rounding can lift the IoU of identical boxes with
@@ -98,9 +99,9 @@ def evaluate_sequences(
     pred, gt = np.concatenate(preds), np.concatenate(gts)
     sequence = np.repeat(np.arange(len(gts)), lengths)
 
-    present = np.isfinite(gt).all(1) & (gt[:, 2:] > 0).all(1)
     with np.errstate(invalid="ignore"):
-        found = np.isfinite(pred).all(1) & (pred[:, 2:] >= 0).all(1)
+        present = _finite(gt) & (gt[:, 2] > 0) & (gt[:, 3] > 0)
+        found = _finite(pred) & (pred[:, 2] >= 0) & (pred[:, 3] >= 0)
     if legacy:
         pred, gt = np.clip(pred, 1, 100), np.clip(gt, 1, 100)
     overlap, error, norm_error = _errors(pred, gt, present & found)
@@ -163,6 +164,11 @@ def _check(boxes: np.ndarray, name: str) -> np.ndarray:
     return boxes
 
 
+def _finite(boxes: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(boxes)
+    return finite[:, 0] & finite[:, 1] & finite[:, 2] & finite[:, 3]
+
+
 def _fit(pred: np.ndarray, gt: np.ndarray, first_given: bool) -> np.ndarray:
     """Predictions cut or filled with NaN to the truth's length."""
     fitted = np.full_like(gt, np.nan)
@@ -176,15 +182,17 @@ def _errors(pred: np.ndarray, gt: np.ndarray, scored: np.ndarray) -> tuple[np.nd
     """IoU, centre error in px and normalised centre error `[n]`; (0, inf, inf) on rows that are not scored."""
     overlap = np.zeros(len(pred))
     error, norm_error = np.full(len(pred), np.inf), np.full(len(pred), np.inf)
-    p, g = pred[scored], gt[scored]
-    low = np.maximum(p[:, :2], g[:, :2])
-    high = np.minimum(p[:, :2] + p[:, 2:], g[:, :2] + g[:, 2:])
-    inter = np.clip(high - low, 0, None).prod(1)
-    overlap[scored] = np.clip(inter / (p[:, 2:].prod(1) + g[:, 2:].prod(1) - inter), 0, 1)
-    offset = (p[:, :2] + p[:, 2:] / 2) - (g[:, :2] + g[:, 2:] / 2)
-    error[scored] = np.hypot(offset[:, 0], offset[:, 1])
-    offset /= g[:, 2:]
-    norm_error[scored] = np.hypot(offset[:, 0], offset[:, 1])
+    # Column by column: numpy is several times slower along an axis of length 2 or 4.
+    px, py, pw, ph = np.ascontiguousarray(pred[scored].T)
+    gx, gy, gw, gh = np.ascontiguousarray(gt[scored].T)
+    inter = np.maximum(np.minimum(px + pw, gx + gw) - np.maximum(px, gx), 0)
+    inter *= np.maximum(np.minimum(py + ph, gy + gh) - np.maximum(py, gy), 0)
+    overlap[scored] = np.clip(inter / (pw * ph + gw * gh - inter), 0, 1)
+    dx, dy = (px + pw / 2) - (gx + gw / 2), (py + ph / 2) - (gy + gh / 2)
+    error[scored] = np.sqrt(dx * dx + dy * dy)
+    dx /= gw
+    dy /= gh
+    norm_error[scored] = np.sqrt(dx * dx + dy * dy)
     return overlap, error, norm_error
 
 

@@ -1,8 +1,9 @@
 """Success and precision plots as the toolkits draw them, and the same curves as CSV for `dvc plots`."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,6 +49,33 @@ def draw_curves(means: Mapping[str, ope.OPEResult], title: str, folder: Path, na
         _write_csv(path.with_suffix(".csv"), thresholds, {m: getattr(means[m], curve) for m in order})
         paths.append(path)
     return paths
+
+
+def draw_groups(groups: Sequence[Mapping[str, Any]], labels: Mapping[str, str], title: str, path: Path) -> Path | None:
+    """AUC by object size, motion and length side by side, a line per method; None if there is nothing to compare.
+
+    `groups` are the rows of one set and task (`elysium.evaluation.score`), `labels` the methods' names.
+    """
+    kinds = {"size": "Object's side / frame's", "motion": "Step / object's side", "frames": "Frames"}
+    bins = {kind: sorted({(g["from"], g["to"]) for g in groups if g["by"] == kind}) for kind in kinds}
+    if max(map(len, bins.values()), default=0) < 2:
+        return None
+    figure = Figure(figsize=(11, 3.6))
+    FigureCanvasAgg(figure)
+    for k, (kind, label) in enumerate(kinds.items()):
+        axes = figure.add_axes((0.06 + 0.32 * k, 0.16, 0.28, 0.72))
+        for i, method in enumerate(dict.fromkeys(g["method"] for g in groups)):
+            values = {g["from"]: g["auc"] for g in groups if g["by"] == kind and g["method"] == method}
+            found = [values.get(low, np.nan) for low, _ in bins[kind]]
+            axes.plot(found, marker="o", label=labels[method], linestyle=("-", "--", "-.", ":")[i % 4])
+        ticks = [f"{low:g}+" if np.isinf(high) else f"{low:g}-{high:g}" for low, high in bins[kind]]
+        axes.set_xticks(range(len(ticks)), ticks, fontsize=8)
+        axes.set(xlabel=label, ylim=(0, 100), ylabel="Success AUC [%]" if k == 0 else "", title=title if k == 1 else "")
+        axes.grid(True, alpha=0.4)
+    axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    return path
 
 
 def _write_csv(path: Path, thresholds: np.ndarray, curves: Mapping[str, np.ndarray]) -> None:

@@ -78,13 +78,18 @@ def predict(
     bar = progress.add_task(path.stem, total=len(items))
     for start in range(0, len(order), params.batch_size):
         chunk = order[start : start + params.batch_size]
-        rows.update(zip(chunk, _RUN[job](model, [items[i] for i in chunk], params), strict=True))
+        rows.update(zip(chunk, run_job(model, job, [items[i] for i in chunk], params), strict=True))
         progress.advance(bar, len(chunk))
     write_atomic(path, "".join(json.dumps(rows[i]) + "\n" for i in range(len(items))))
     frames = sum(len(i.frames) for i in items)
     seconds = round(time.perf_counter() - began, 3)
     write_atomic(meta, json.dumps({"made_from": key, "items": len(items), "frames": frames, "seconds": seconds}))
     return True
+
+
+def run_job(model: Model, job: str, items: Sequence[Item], params: EvalParams) -> list[dict[str, Any]]:
+    """The lines of a few items, in their order."""
+    return list(_RUN[job](model, items, params))
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
@@ -171,3 +176,4 @@ _RUN: dict[str, Callable[[Model, Sequence[Item], EvalParams], Iterator[dict[str,
     "reg": _reg,
     "reg_one_frame": _reg_one_frame,
 }
+JOBS = tuple(_RUN)

@@ -1,7 +1,7 @@
 """Tables of the figures: `results.md` and `results.csv` in short, `report.md` and `report.html` in full.
 
-The report sets our rows under the paper's published rows (`assets/paper_tables.json`); they were measured on other
-data with another model, and say so.
+The report sets our rows under the paper's published rows (`assets/paper_tables.json`, published values); ours were
+measured with another model and, except on the paper's own benchmarks, on other data, and say so.
 """
 
 import csv
@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from elysium.evaluation.score import NAMES, TRACKING, Rows
+from elysium.evaluation.score import NAMES, TRACKING, Rows, flat_metrics
 
 LABELS = {
     "auc": "AUC",
@@ -32,18 +32,37 @@ LABELS = {
     "meteor_nltk": "METEOR by nltk",
     "cider_plain_tokens": "CIDEr on plain tokens",
     "exact": "exact",
+    "ao": "AO",
+    "sr50": "SR 0.5",
+    "sr75": "SR 0.75",
+    "accuracy": "accuracy (judge)",
+    "judge_score": "score 1-5 (judge)",
+    "exact_match": "exact match",
+    "normalised_match": "normalised match",
 }
 _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("Tracking: from a box (SOT) and by an expression (RSOT)", ("sot", "rsot"), (*TRACKING, "follows_words", "no_box")),
+    (
+        "Tracking: from a box (SOT) and by an expression (RSOT)",
+        ("sot", "rsot"),
+        (*TRACKING, "ao", "sr50", "sr75", "follows_words", "no_box"),
+    ),
     ("Referring expression comprehension (REC)", ("rec",), ("acc50",)),
     (
         "Video referring expression generation (Video-REG)",
         ("reg",),
         ("meteor", "cider", "meteor_nltk", "cider_plain_tokens", "exact"),
     ),
+    (
+        "Video question answering (VideoQA)",
+        ("videoqa",),
+        ("accuracy", "judge_score", "exact_match", "normalised_match"),
+    ),
 )
 
-_IN_FULL = ("norm_precision_auc", "success_50", "no_box")
+_IN_FULL = ("norm_precision_auc", "success_50", "sr75", "no_box")
+
+# Tracking benchmarks that belong under Table 4 and not under Table 5.
+_PUBLIC = ("LaSOT", "UAV123", "OTB-100", "GOT-10k val", "TNL2K")
 
 Grid = list[list[str]]
 
@@ -135,43 +154,62 @@ def write_report(
     (folder / "report.html").write_text(_PAGE.format(body="\n".join(body)))
 
 
+def write_all(
+    rows: Rows, groups: Rows, about: Mapping[str, Any], notes: Sequence[str], pictures: Sequence[Path], out: Path
+) -> None:
+    """Every file of figures: `results.csv`, `groups.csv`, `results.md`, `report.md`, `report.html`, `metrics.json`."""
+    write_csv(rows, out / "results.csv")
+    write_csv(groups, out / "groups.csv")
+    write_results(rows, about, notes, out / "results.md")
+    write_report(rows, groups, about, notes, pictures, out)
+    (out / "metrics.json").write_text(json.dumps(flat_metrics(rows), indent=2) + "\n")
+
+
 def paper_tables(rows: Rows) -> list[tuple[str, Grid]]:
     """The paper's tables that we have rows for, as published, our rows below.
 
-    Ours were measured on other data: they say on which, and stand in columns of their own where the paper's columns
-    name a benchmark.
+    Where ours were measured on other data, they say so and stand in columns of their own.
     """
     paper = json.loads(files("elysium").joinpath("assets/paper_tables.json").read_text())
     found = []
     for number, table in paper["tables"].items():
-        extra, ours = _our_lines(number, len(table["columns"]), rows)
-        if not ours:
+        mine = [(row, cells) for row in rows if (cells := _our_cells(number, row, table["columns"]))]
+        if not mine:
             continue
-        head = ["model", "measured on", *table["columns"], *extra]
+        extra = [c for c in dict.fromkeys(c for _, cells in mine for c in cells) if c not in table["columns"]]
+        columns = [*table["columns"], *extra]
         body = [
             [row[0], "as published", *("" if v is None else str(v) for v in row[1:]), *[""] * len(extra)]
             for row in table["rows"]
         ]
-        found.append((f"Table {number} of the paper and ours: {table['title']}", [head, *body, *ours]))
+        body += [[NAMES[r["method"]], f"ours, {r['set']}", *(cells.get(c, "") for c in columns)] for r, cells in mine]
+        title = f"Table {number} of the paper (published values) and ours: {table['title']}"
+        found.append((title, [["model", "measured on", *columns], *body]))
     return found
 
 
-def _our_lines(number: str, columns: int, rows: Rows) -> tuple[list[str], Grid]:
-    """Further columns and our lines for a table of the paper that has so many columns of its own."""
-    tracking = TRACKING[:3]
-    extra = {"2": ["acc@0.5 on that set"], "4": ["AUC on that set", "P", "P_norm"]}.get(number, [])
-    lines: Grid = []
-    for row in rows:
-        name, where, task = NAMES[row["method"]], row["set"], row["task"]
-        if number == "2" and task == "rec":
-            lines.append([name, where, *[""] * columns, f"{row['acc50']:.1f}"])
-        elif number == "4" and task == "sot":
-            lines.append([name, where, *[""] * columns, *(f"{row[m]:.1f}" for m in tracking)])
-        elif number == "5" and task in ("sot", "rsot"):
-            lines.append([name, where, task.upper(), *(f"{row[m]:.1f}" for m in tracking)])
-        elif number == "6" and task == "reg":
-            lines.append([name, where, *("" if m not in row else f"{row[m]:.1f}" for m in ("meteor", "cider"))])
-    return extra, lines
+def _our_cells(number: str, row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
+    """`column -> figure` of one of our rows in a table of the paper; empty if it does not belong there.
+
+    On the paper's own benchmarks the figures stand in the paper's columns, on other sets in further ones.
+    """
+    where, task = row["set"], row["task"]
+    tracking = {"AUC": "auc", "P": "precision", "P_norm": "norm_precision"}
+    wanted: dict[str, str] = {}
+    if number == "2" and task == "rec":
+        wanted = {where if where in columns else "acc@0.5 on that set": "acc50"}
+    elif number == "3" and task == "videoqa":
+        wanted = {f"{where} Acc.": "accuracy", f"{where} Score": "judge_score"}
+        wanted |= {} if "accuracy" in row else {f"{where} normalised match": "normalised_match"}
+    elif number == "4" and task == "sot" and where != "ElysiumTrack-1M":
+        official = f"{where} AUC" in columns
+        wanted = {f"{where} {name}" if official else f"{name} on that set": m for name, m in tracking.items()}
+    elif number == "5" and task in ("sot", "rsot") and where not in _PUBLIC:
+        wanted = tracking
+    elif number == "6" and task == "reg":
+        wanted = {"METEOR": "meteor", "CIDEr": "cider"}
+    cells = {column: f"{row[m]:.1f}" for column, m in wanted.items() if m in row}
+    return {"Task": task.upper(), **cells} if number == "5" and cells else cells
 
 
 def _group_tables(groups: Rows) -> list[tuple[str, Grid]]:
@@ -196,8 +234,9 @@ def _group_tables(groups: Rows) -> list[tuple[str, Grid]]:
 
 def _about(about: Mapping[str, Any]) -> str:
     sets = ", ".join(f"{n}: {s['videos']} videos, {s['items']} objects" for n, s in about["sets"].items()) or "no set"
+    preset = f", preset `{about['preset']}`" if about.get("preset") else ""
     return (
-        f"Model `{about['model']}`, preset `{about['preset']}`; {sets}. Figures in percent; in brackets the 95% "
+        f"Model `{about['model']}`{preset}; {sets}. Figures in percent; in brackets the 95% "
         "bootstrap interval over videos. Averages over sequences, truth is the raw annotation."
     )
 

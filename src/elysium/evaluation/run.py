@@ -6,7 +6,7 @@ table and plot from them alone.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from elysium.evaluation import ope, plots, report
 from elysium.evaluation.items import Item, fingerprint, load_items
 from elysium.evaluation.predict import JOBS_OF_TASK, Model, jobs_of, predict, read_predictions
 from elysium.evaluation.reg import REGScorer
-from elysium.evaluation.score import NAMES, Rows, Scores, flat_metrics, score_set
+from elysium.evaluation.score import NAMES, Rows, Scores, score_set
 from elysium.inference.render import contact_sheet, render_tracks
 
 # set -> stage whose eval-*.tar it is
@@ -97,12 +97,8 @@ def score(out: Path, reg: REGScorer | None = None) -> dict[str, Scores]:
     rows: Rows = [row for s in scores.values() for row in s.rows]
     groups: Rows = [row for s in scores.values() for row in s.groups]
     notes = _all_notes(about, scores)
-    pictures = _plot(scores, out / "plots")
-    report.write_csv(rows, out / "results.csv")
-    report.write_csv(groups, out / "groups.csv")
-    report.write_results(rows, about, notes, out / "results.md")
-    report.write_report(rows, groups, about, notes, pictures, out)
-    (out / "metrics.json").write_text(json.dumps(flat_metrics(rows), indent=2) + "\n")
+    pictures = plot(scores, out / "plots")
+    report.write_all(rows, groups, about, notes, pictures, out)
     return scores
 
 
@@ -141,13 +137,19 @@ def _path(out: Path, name: str, job: str) -> Path:
     return out / "predictions" / f"{name}_{job}.jsonl"
 
 
-def _plot(scores: dict[str, Scores], folder: Path) -> list[Path]:
+def plot(scores: Mapping[str, Scores], folder: Path) -> list[Path]:
+    """Success and precision plots, and AUC by group, of each set and tracking task; returns the pictures."""
     paths = []
     for name, found in scores.items():
         for task in ("sot", "rsot"):
             means = {NAMES[m]: ope.average(r) for (t, m), r in found.sequences.items() if t == task}
-            if means:
-                paths += plots.draw_curves(means, f"OPE of {task.upper()} on {name}", folder, f"{name}_{task}")
+            if not means:
+                continue
+            title, stem = f"OPE of {task.upper()} on {name}", f"{name}_{task}".replace(" ", "_")
+            paths += plots.draw_curves(means, title, folder, stem)
+            mine = [row for row in found.groups if row["task"] == task]
+            grouped = plots.draw_groups(mine, NAMES, title, folder / f"groups_{stem}.png")
+            paths += [grouped] if grouped else []
     return paths
 
 

@@ -26,6 +26,7 @@ NAMES = {
     "per_frame": "REC on each frame",
     "csrt": "CSRT (OpenCV)",
     "one_frame": "REG on one frame",
+    "given": "the given predictions",
 }
 TRACKING = ("auc", "precision", "norm_precision", "norm_precision_auc", "success_50")
 
@@ -41,20 +42,31 @@ class Scores:
     notes: list[str] = field(default_factory=list)
 
 
-def score_set(name: str, jobs: Mapping[str, Rows], tasks: Sequence[str], reg: REGScorer | None) -> Scores:
-    """Score the prediction files (`job -> lines`) of one set. Tasks without predictions are passed over."""
+def score_set(
+    name: str,
+    jobs: Mapping[str, Rows],
+    tasks: Sequence[str],
+    reg: REGScorer | None,
+    absent: ope.Absent = "exclude",
+) -> Scores:
+    """Score the predictions (`job -> lines`) of one set. Tasks without predictions are passed over.
+
+    `absent` is how OPE counts frames without the object. A tracking line has normalised `boxes` and `truth`; where it
+    has `boxes_px` and `truth_px`, too (`[n, 4]` x, y, width, height), OPE takes those, so that whole pixels stay whole.
+    """
     scores = Scores()
     if "rec" in tasks and jobs.get("frames"):
         scores.rows.append(_rec(name, jobs["frames"]))
     for task in ("sot", "rsot"):
         if task in tasks and jobs.get(task):
-            _tracking(scores, name, task, _methods(task, jobs))
+            _tracking(scores, name, task, _methods(task, jobs), absent)
     if "rsot" in tasks and jobs.get("rsot"):
         _follows_words(scores, name, jobs["rsot"])
     if "reg" in tasks and jobs.get("reg"):
         assert reg is not None
         for job, method in (("reg", "elysium"), ("reg_one_frame", "one_frame")):
-            _reg(scores, name, method, jobs[job], reg)
+            if jobs.get(job):
+                _reg(scores, name, method, jobs[job], reg)
     return scores
 
 
@@ -62,19 +74,33 @@ def _methods(task: str, jobs: Mapping[str, Rows]) -> dict[str, Rows]:
     """Our predictions and those of the baselines, all on the same sequences."""
     ours = jobs[task]
     if task == "sot":
-        still = [{**r, "boxes": held(r["truth"][0], len(r["frames"]))} for r in ours]
+        still = [_held(r, "truth") for r in ours]
         return {"elysium": ours, "held": still} | ({"csrt": jobs["csrt"]} if jobs.get("csrt") else {})
-    alone = jobs["frames"]
-    still = [{**r, "boxes": held(r["boxes"][0], len(r["frames"]))} for r in alone]
-    return {"elysium": ours, "held": still, "per_frame": alone}
+    alone = jobs.get("frames")
+    still = [_held(r, "boxes") for r in alone or ours]
+    return {"elysium": ours, "held": still} | ({"per_frame": alone} if alone else {})
 
 
-def _tracking(scores: Scores, name: str, task: str, methods: Mapping[str, Rows]) -> None:
+def _held(line: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The line with the first box of `source` (truth or boxes) in every frame."""
+    n = len(line["frames"])
+    still = {**line, "boxes": held(line[source][0], n)}
+    if f"{source}_px" in line:
+        still["boxes_px"] = np.repeat(line[f"{source}_px"][:1], n, axis=0)
+    return still
+
+
+def _pixels(line: Mapping[str, Any], source: str) -> np.ndarray:
+    exact = line.get(f"{source}_px")
+    return boxes_px(line[source], line["frame_size"]) if exact is None else exact
+
+
+def _tracking(scores: Scores, name: str, task: str, methods: Mapping[str, Rows], absent: ope.Absent) -> None:
     """SOT and RSOT by OPE. In SOT the first box is given: it counts as right for every method, as in the toolkits."""
     for method, lines in methods.items():
-        pred = [boxes_px(r["boxes"], r["frame_size"]) for r in lines]
-        truth = [boxes_px(r["truth"], r["frame_size"]) for r in lines]
-        results = ope.evaluate_sequences(pred, truth, first_given=task == "sot")
+        pred = [_pixels(r, "boxes") for r in lines]
+        truth = [_pixels(r, "truth") for r in lines]
+        results = ope.evaluate_sequences(pred, truth, absent=absent, first_given=task == "sot")
         mean = ope.average(results)
         videos = [r["video"] for r in lines]
         low, high = confidence_interval(np.array([r.values() for r in results]), videos)
@@ -82,7 +108,8 @@ def _tracking(scores: Scores, name: str, task: str, methods: Mapping[str, Rows])
         for i, metric in enumerate(ope.METRICS):
             row |= _percent(metric, getattr(mean, metric), low[i], high[i])
         row["no_box"] = round(100 * mean.n_missing / mean.n_frames, 2)
-        legacy = ope.average(ope.evaluate_sequences(pred, truth, first_given=task == "sot", legacy=True))
+        faulty = ope.evaluate_sequences(pred, truth, absent=absent, first_given=task == "sot", legacy=True)
+        legacy = ope.average(faulty)
         row["legacy_auc"] = round(100 * legacy.auc, 2)
         scores.rows.append(row)
         scores.sequences[task, method] = results
@@ -185,6 +212,13 @@ def _by_group(name: str, task: str, method: str, lines: Rows, results: Sequence[
                 row = {"set": name, "task": task, "method": method, "by": kind, "from": edges[i], "to": edges[i + 1]}
                 rows.append(row | {"n": len(chosen), "auc": round(100 * mean.auc, 2)})
     return rows
+
+
+def figures(metric: str, values: np.ndarray, videos: Sequence[Any], *, percent: bool = True) -> dict[str, float]:
+    """The mean of one value per sample with its 95% interval over videos, as columns of a row."""
+    values = np.asarray(values, dtype=np.float64) / (1 if percent else 100)
+    low, high = confidence_interval(values, videos)
+    return _percent(metric, float(values.mean()), float(low), float(high))
 
 
 def _percent(metric: str, value: float, low: float, high: float) -> dict[str, float]:
