@@ -21,6 +21,7 @@ from transformers import DynamicCache
 
 from elysium.boxes import Box, format_box
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model.processing import pad
 
 _ONE = "[1,1,1,1]"
 
@@ -249,12 +250,16 @@ def decode(
     walks: Sequence[Walk],
     first: Sequence[Box | None],
     drafts: bool = True,
+    video_of: Sequence[int] | None = None,
 ) -> list[Answer]:
     """Greedy answers to tokenised prompts, one walk each; `first` are the boxes given in the questions, if any.
 
     A given box is the first of the answer, as it is in training: it is written, not asked for. What a row answers does
     not depend on the others. Rows advance by different lengths, and rejected drafts stay in the cache: both leave holes
     that the attention mask hides, while positions count what is left.
+
+    `video_of` says which video each row asks about (0, 1, ...), where `pixel_values` holds every video once: what the
+    prompts about one video begin with alike, its frames above all, goes through the model once for all of them.
     """
     rows = range(len(prompts))
     device = model.device
@@ -268,6 +273,15 @@ def decode(
     cache = DynamicCache()
     mask = torch.zeros(len(prompts), 0, dtype=torch.long, device=device)
     pixels = pixel_values
+    if video_of is not None and len(set(video_of)) < len(prompts):
+        heads = _common_heads(prompts, video_of)
+        owner = torch.tensor(video_of, device=device)
+        mask = _prefill(model, heads, pixels, cache)[owner]
+        cache.batch_select_indices(owner)
+        pending = [tokens[len(heads[v]) :] for tokens, v in zip(pending, video_of, strict=True)]
+        pixels = None
+        for answer in answers:
+            answer.passes = 1
     while not all(walk.done for walk in walks):
         proposals = [_proposal(walk) if drafts and not walk.done else [] for i, walk in enumerate(walks)]
         begun = mask.shape[1] > 0  # the first pass takes all frames, those of a walk that is done already too
@@ -302,6 +316,33 @@ def decode(
     for walk, answer in zip(walks, answers, strict=True):
         answer.boxes = walk.boxes
     return answers
+
+
+def _common_heads(prompts: Sequence[Sequence[int]], video_of: Sequence[int]) -> list[list[int]]:
+    """What the prompts about each video have in common at their beginning."""
+    heads: dict[int, list[int]] = {}
+    for prompt, video in zip(prompts, video_of, strict=True):
+        head = heads.setdefault(video, list(prompt))
+        del head[next((k for k, (a, b) in enumerate(zip(head, prompt, strict=False)) if a != b), len(prompt)) :]
+    return [heads[video] for video in range(len(heads))]
+
+
+def _prefill(
+    model: ElysiumForConditionalGeneration, heads: Sequence[Sequence[int]], pixels: Tensor | None, cache: DynamicCache
+) -> Tensor:
+    """Fill the cache with the heads, padded on the left; returns their mask `[heads, length]`."""
+    ids, mask = (x.to(model.device) for x in pad(heads, 0, "left"))
+    position = (mask.cumsum(1) - 1).clamp_min(0)
+    model(
+        input_ids=ids,
+        pixel_values=pixels,
+        attention_mask=mask,
+        position_ids=position,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return mask
 
 
 def _proposal(walk: Walk) -> list[int]:
