@@ -25,6 +25,7 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.processing import pad
 
 _ONE = "[1,1,1,1]"
+LONGEST_DRAFT = 14  # tokens; a box has about 11, and what is forced after it is not worth the width in a batch
 
 
 @dataclass
@@ -366,7 +367,7 @@ def _common_heads(prompts: Sequence[Sequence[int]], video_of: Sequence[int]) -> 
 
 def _proposal(walk: Walk) -> list[int]:
     box = next_box(walk.boxes, walk.grammar.bins)
-    return [] if box is None else walk.draft(box)
+    return [] if box is None else walk.draft(box)[:LONGEST_DRAFT]
 
 
 def _verify(
