@@ -145,7 +145,7 @@ def _add_inference(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="MODEL",
-        help="a folder, models:/NAME@ALIAS or OWNER/NAME; default: models/elysium-tiny, or the newest artifacts/*/model",
+        help="a folder, models:/NAME@ALIAS or OWNER/NAME; default: models/elysium-tiny, or the newest in artifacts/",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 

@@ -7,6 +7,8 @@ keeps its files in one folder that goes with it. One question is answered at a t
 import contextlib
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -218,7 +220,7 @@ def build(page: Page) -> Any:
             with gr.Column():
                 result = gr.Video(label="Tracked", interactive=False, autoplay=True, loop=True, elem_id="result")
                 summary = gr.Markdown(elem_id="summary")
-                chart = gr.Plot(label="Trajectory and confidence", elem_id="chart")
+                chart = gr.Plot(show_label=False, elem_id="chart")
                 with gr.Row():
                     as_json = gr.DownloadButton("JSON", elem_id="json")
                     as_mp4 = gr.DownloadButton("mp4", elem_id="mp4")
@@ -301,7 +303,8 @@ class _OwnOnly:
 
 
 def serve(engine: Engine, host: str, port: int) -> None:
-    """Run the page until it is interrupted."""
+    """Run the page until it is interrupted or told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder goes then, too
     with running(engine, host, port) as url:
         print(f"{url} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()

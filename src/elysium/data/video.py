@@ -1,8 +1,8 @@
 """Reading and writing video files with PyAV: sequential decoding, display orientation, frame times in seconds.
 
-A video is a file of one of `CONTAINERS`, or a folder of pictures. Files come from strangers: containers that name other
-files or addresses (playlists, picture patterns) are refused, and so is a picture of more than `MAX_PIXELS`, before it is
-decoded.
+A video is a file of one of `CONTAINERS`, or a folder of pictures. Files come from strangers: containers that name
+other files or addresses (playlists, picture patterns) are refused, and so is a picture of more than `MAX_PIXELS`,
+before it is decoded.
 """
 
 import itertools
@@ -135,7 +135,9 @@ def _read_picture(path: Path) -> np.ndarray:
         raise UnreadableVideo(f"{path}: not a readable picture ({_reason(error)})") from error
 
 
-def _iter_pictures(folder: Path, stride: int, limit: int | None, longest_side: int) -> Iterator[tuple[np.ndarray, float]]:
+def _iter_pictures(
+    folder: Path, stride: int, limit: int | None, longest_side: int
+) -> Iterator[tuple[np.ndarray, float]]:
     size: tuple[int, ...] | None = None
     for index, path in itertools.islice(enumerate(_pictures(folder)), 0, limit and limit * stride, stride):
         image = _read_picture(path)

@@ -28,8 +28,7 @@ def render_frames(
 
     `tracks` maps a label to one normalised xyxy box (or None) per frame; each label has its colour. `truth` is drawn
     dashed in white. The strip below a frame carries the caption, its number and the labels that have no box there.
-    Frames are taken one by one; what is longer than the shortest track is not drawn. Raises ValueError if `frames` has a
-    length and a track has another.
+    Frames are taken one by one. Raises ValueError if tracks differ in length, or from `frames` where that is known.
     """
     lengths = {label: len(boxes) for label, boxes in tracks.items()} | ({"the truth": len(truth)} if truth else {})
     total = len(frames) if isinstance(frames, Sized) else min(lengths.values())

@@ -2,14 +2,15 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers import AutoConfig
+from transformers.utils.logging import disable_progress_bar
 
 from elysium.errors import UserError
 from elysium.model import ElysiumConfig, ElysiumForConditionalGeneration, ElysiumProcessor
-
 
 SHIPPED = Path("models/elysium-tiny")
 
@@ -27,12 +28,12 @@ def find_model(name: str | None) -> Path:
     if Path(name).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return Path(name)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
     except LocalEntryNotFoundError as error:
-        raise UserError(f"{name}: no such folder, and not in the local hub cache; HF_HUB_OFFLINE=0 fetches it") from error
+        raise UserError(f"{name}: no such folder, and not in the hub's cache; HF_HUB_OFFLINE=0 fetches it") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{name}: no such folder, and the hub says: {str(error).splitlines()[0]}") from error
 
@@ -43,7 +44,7 @@ def _default_model() -> Path:
             return root / SHIPPED
     made = [path.parent for path in Path("artifacts").glob("*/model/config.json")]
     if not made:
-        raise UserError("no model here: run `make demo`, or say which with --model FOLDER, models:/NAME@ALIAS or OWNER/NAME")
+        raise UserError("no model here: run `make demo`, or give --model FOLDER, models:/NAME@ALIAS or OWNER/NAME")
     return max(made, key=lambda folder: (folder / "config.json").stat().st_mtime)
 
 
@@ -67,6 +68,8 @@ def _from_registry(uri: str) -> Path:
 def load_model(folder: Path) -> ElysiumForConditionalGeneration:
     """An Elysium model folder. Raises UserError if it is missing or of another architecture."""
     config = load_config(folder)
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     try:
         return ElysiumForConditionalGeneration.from_pretrained(folder, config=config)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
