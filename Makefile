@@ -16,7 +16,7 @@ TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help env demo data data-push backbones test lint format bench mlflow clean distclean
+.PHONY: help env demo data data-push backbones test test-browser lint format bench mlflow clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ backbones: data  ## make data/backbones anew: the small vision tower and languag
 
 test: data  ## run all tests (TESTS=tests/flows for some)
 	.venv/bin/python -m elysium.offline python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-browser: data  ## the web page in headless Chromium (CHROMIUM=/path/to/it)
+	.venv/bin/python -m elysium.offline python -m pytest browser
 
 lint: $(STAMP)  ## ruff and mypy
 	.venv/bin/ruff check .

@@ -44,7 +44,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_is_there_for_every_command_and_imports_nothing_heavy() -> None:
     done = elysium("--help")
     assert done.returncode == 0
-    commands = ["compose", "stage", "register", "curate", "track", "describe", "ask"]
+    commands = ["compose", "stage", "register", "curate", "track", "describe", "ask", "app"]
     for command in commands:
         assert f"    {command} " in done.stdout
     for command in commands:

@@ -4,11 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from elysium import offline
 from elysium.boxes import Box
 from elysium.errors import UserError
+
+if TYPE_CHECKING:
+    from elysium.inference.engine import Engine
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except UserError as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -115,34 +123,49 @@ def _add_model(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_inference(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    default = Path("artifacts/finetune_long/model")
+    video = "mp4, avi, webm, gif, ... or a folder of pictures"
 
-    add = commands.add_parser("track", help="find and follow one object through a video")
-    add.add_argument("video", type=Path)
-    what = add.add_mutually_exclusive_group(required=True)
-    what.add_argument("--find", metavar="TEXT", help='an expression, such as "red striped ball"')
-    what.add_argument("--box", type=_box, help="x1,y1,x2,y2 in the first frame, each in [0, 1]")
-    add.add_argument("--json", type=Path, metavar="OUT", help="write the boxes here")
-    add.add_argument("--render", type=Path, metavar="OUT.mp4", help="write the video with its boxes here")
+    add = commands.add_parser("track", help="find and follow objects through a video")
+    add.add_argument("video", metavar="VIDEO", help=f"{video}; - reads paths from stdin, one a line")
+    add.add_argument(
+        "--find", metavar="TEXT", action="append", default=[], help='an expression, such as "red ball"; may be repeated'
+    )
+    add.add_argument(
+        "--box", type=_box, action="append", default=[],
+        help="x1,y1,x2,y2 in the first frame, each in [0, 1]; may be repeated",
+    )  # fmt: skip
+    add.add_argument("--json", type=Path, metavar="OUT", help="write the boxes here (several videos: one line each)")
+    add.add_argument(
+        "--render", type=Path, metavar="OUT.mp4", help="write the video with its boxes here, mp4 or gif; a folder for -"
+    )
     add.set_defaults(run=_track)
-    _model_argument(add, default)
+    _model_argument(add)
 
     add = commands.add_parser("describe", help="name the object in a box")
-    add.add_argument("video", type=Path)
+    add.add_argument("video", type=Path, metavar="VIDEO", help=video)
     add.add_argument("--box", type=_box, required=True, help="x1,y1,x2,y2, each in [0, 1]")
     add.add_argument("--frame", type=int, default=0, help="the frame the box belongs to, from 0 (default 0)")
     add.set_defaults(run=_describe)
-    _model_argument(add, default)
+    _model_argument(add)
 
     add = commands.add_parser("ask", help="ask a question about a video")
-    add.add_argument("video", type=Path)
+    add.add_argument("video", type=Path, metavar="VIDEO", help=video)
     add.add_argument("question")
     add.set_defaults(run=_ask)
-    _model_argument(add, default)
+    _model_argument(add)
+
+    add = commands.add_parser("app", help="open the web page")
+    add.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1: this machine only")
+    add.add_argument("--port", type=int, default=7860, help="default 7860")
+    add.set_defaults(run=_app)
+    _model_argument(add)
 
 
-def _model_argument(parser: argparse.ArgumentParser, default: Path) -> None:
-    parser.add_argument("--model", type=Path, default=default, metavar="DIR", help=f"default: {default}")
+def _model_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", metavar="MODEL",
+        help="a folder, models:/NAME@ALIAS or OWNER/NAME; default: models/elysium-tiny, or the newest in artifacts/",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 
 
@@ -303,25 +326,55 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     run.evaluate(arguments.name, arguments.root, arguments.out, open_model, made_from, options)
 
 
+def _engine(arguments: argparse.Namespace) -> "Engine":
+    from elysium.inference.engine import Engine
+    from elysium.model.loading import find_model
+
+    folder = find_model(arguments.model)
+    if arguments.model is None:
+        print(f"model: {folder}", file=sys.stderr)
+    return Engine.from_pretrained(folder, arguments.device)
+
+
 def _track(arguments: argparse.Namespace) -> None:
+    if not arguments.find and not arguments.box:
+        raise UserError("one of the arguments --find --box is required; see `elysium track --help`")
+    from elysium.data.video import probe
     from elysium.inference import commands
 
-    commands.track(
-        arguments.video, arguments.find, arguments.box, arguments.model, arguments.device,
-        arguments.json, arguments.render,
-    )  # fmt: skip
+    queries = [commands.make_query(text, None) for text in arguments.find]
+    queries += [commands.make_query(None, box) for box in arguments.box]
+    several = arguments.video == "-"
+    commands.check_render(arguments.render, several)
+    if several:
+        videos = (Path(line.strip()) for line in sys.stdin if line.strip())
+    else:
+        probe(arguments.video)  # before the model is loaded
+        videos = iter([Path(arguments.video)])
+    commands.track_command(_engine(arguments), videos, queries, arguments.json, arguments.render, several)
 
 
 def _describe(arguments: argparse.Namespace) -> None:
+    from elysium.data.video import probe
     from elysium.inference import commands
 
-    print(commands.describe(arguments.video, arguments.box, arguments.frame, arguments.model, arguments.device))
+    probe(arguments.video)
+    print(commands.describe(_engine(arguments), arguments.video, arguments.box, arguments.frame))
 
 
 def _ask(arguments: argparse.Namespace) -> None:
+    from elysium.data.video import probe
     from elysium.inference import commands
 
-    print(commands.ask(arguments.video, arguments.question, arguments.model, arguments.device))
+    commands.check_text(arguments.question, "question")
+    probe(arguments.video)
+    print(commands.ask(_engine(arguments), arguments.video, arguments.question))
+
+
+def _app(arguments: argparse.Namespace) -> None:
+    from elysium.app import page
+
+    page.serve(_engine(arguments), arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

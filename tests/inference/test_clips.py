@@ -1,6 +1,7 @@
 """Clip chaining, with a tracker that finds colours in real frames."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elysium.boxes import Box
-from elysium.inference.clips import clip_ranges, track_videos
+from elysium.inference.clips import Trajectory, clip_ranges, clip_stream, track_streams, track_videos
 from elysium.inference.engine import Frames, Query
 
 lengths = st.integers(1, 400)
@@ -138,9 +139,9 @@ def test_after_a_clip_without_a_box_rsot_grounds_again_by_the_words_alone() -> N
     n, finder = 40, Finder()
     boxes = track_videos(finder, [video(n, hidden=range(8, 22))], [Query(expression="red")])[0]
     asked = [q[0] for q in finder.queries]
-    # Clip 1 still holds frame 7, clip 2 (frames 14 to 21) nothing: clip 3 is asked without a box.
-    assert asked[2].box is not None
-    assert asked[3] == Query(expression="red")
+    # Of clip 1 (frames 7 to 14) only the shared frame shows it, clip 2 (14 to 21) is empty: both are lost.
+    assert asked[1].box is not None and asked[4].box is not None
+    assert asked[2] == asked[3] == Query(expression="red")
     assert boxes[8:22] == [None] * 14
     assert boxes[22] == pytest.approx(truth(n, 22))
 
@@ -162,6 +163,54 @@ def test_the_shared_frame_keeps_the_earlier_clips_box() -> None:
 
     boxes = track_videos(track, [video(15)], [Query(box=first)], clip=8, whole_up_to=8)[0]
     assert boxes == [first] * 8 + [later] * 7
+
+
+@given(lengths, clips, limits)
+def test_a_stream_is_cut_where_a_video_of_known_length_is(n: int, clip: int, whole: int) -> None:
+    cut = list(clip_stream(iter(np.arange(n)), clip, whole))
+    assert [list(frames) for frames in cut] == [list(range(*r)) for r in clip_ranges(n, clip, whole)]
+
+
+def test_no_more_than_a_clip_of_a_stream_is_held() -> None:
+    held: set[int] = set()
+    most = 0
+
+    class Frame(np.ndarray):
+        def __del__(self) -> None:
+            held.discard(id(self))
+
+    def frames() -> Iterator[np.ndarray]:
+        for _ in range(200):
+            frame = np.zeros((1, 1, 3), np.uint8).view(Frame)
+            held.add(id(frame))
+            yield frame
+
+    for _ in clip_stream(frames()):
+        gc.collect()
+        most = max(most, len(held))
+    assert 0 < most <= 33 + 8
+
+
+def test_a_lost_object_is_sought_by_its_words_and_marked() -> None:
+    """Three clips of eight frames: the second is followed with little confidence."""
+    asked: list[list[Query]] = []
+
+    def follow(videos: Sequence[Frames], queries: Sequence[Sequence[Query]]) -> list[list[Trajectory]]:
+        asked.append(list(queries[0]))
+        sure = 0.1 if len(asked) == 2 else 0.9
+        n, box = len(videos[0]), truth(40, len(asked))
+        return [[Trajectory(q, [box] * n, [sure] * n) for q in queries[0]]]
+
+    start = truth(40, 0)
+    queries = [Query(expression="red"), Query(box=start), Query(expression="red", box=start)]
+    done: list[int] = []
+    words, box, both = track_streams(
+        follow, [video(22)], [queries], whole_up_to=8, lost_below=0.3, advance=done.append
+    )[0]
+    assert asked[2] == [Query(expression="red"), Query(box=truth(40, 1)), Query(expression="red")]
+    assert words.lost == box.lost == both.lost == list(range(8, 15))
+    assert words.regrounded == both.regrounded == [15] and box.regrounded == []
+    assert len(words.boxes) == len(words.confidences) == 22 and done == [8, 7, 7]
 
 
 def test_a_tracker_that_loses_frames_is_an_error() -> None:

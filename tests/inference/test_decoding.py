@@ -119,6 +119,34 @@ def test_neighbours_change_nothing(speaker: Engine) -> None:  # noqa: F811
         assert alone.boxes == answer.boxes
 
 
+def test_many_questions_about_one_clip_are_answered_as_if_alone(speaker: Engine) -> None:  # noqa: F811
+    """One prefill of each clip, whatever the token budget cuts the questions into."""
+    videos = [frames(n, seed=n) for n in (3, 1, 2)]
+    queries = [
+        [Query(expression="red ball"), Query(box=(0.2, 0.2, 0.5, 0.9)), Query(expression="a blue star on the left")],
+        [Query(expression="star")],
+        [Query(expression="red ball"), Query(expression="red ball", box=(0.1, 0.1, 0.3, 0.4))],
+    ]
+    for budget in (16384, 400, 1):
+        engine = Engine(speaker.model, speaker.processor, token_budget=budget)
+        for video, own, answers in zip(videos, queries, engine.follow_many(videos, queries), strict=True):
+            for query, answer in zip(own, answers, strict=True):
+                (alone,) = speaker.follow([video], [query])
+                assert answer.boxes == alone.boxes
+                np.testing.assert_allclose(answer.confidences, alone.confidences, rtol=1e-3)
+    assert engine.follow_many([videos[0]], [[]]) == [[]]
+
+
+def test_the_frames_of_a_clip_are_looked_at_once(speaker: Engine) -> None:  # noqa: F811
+    seen: list[int] = []
+    hook = speaker.model.vision_tower.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    try:
+        speaker.follow_many([frames(3, seed=3)], [[Query(expression=f"ball {i}") for i in range(8)]])
+    finally:
+        hook.remove()
+    assert seen == [3]
+
+
 def test_a_given_box_is_the_first_of_the_answer() -> None:
     engine = Engine(tiny_model(tiny_config(CONV)), tiny_processor())
     given = [(0.205, 0.305, 0.605, 0.705), (0.0, 0.0, 0.999, 0.999), (0.5, 0.5, 0.5001, 0.5001)]

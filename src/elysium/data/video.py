@@ -1,7 +1,15 @@
-"""Reading and writing video files with PyAV: sequential decoding, display orientation, frame times in seconds."""
+"""Reading and writing video files with PyAV: sequential decoding, display orientation, frame times in seconds.
 
+A video is a file of one of `CONTAINERS`, or a folder of pictures. Files come from strangers: containers that name
+other files or addresses (playlists, picture patterns) are refused, and so is a picture of more than `MAX_PIXELS`,
+before it is decoded.
+"""
+
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,8 +17,15 @@ from typing import Any
 
 import av
 import numpy as np
+from PIL import Image, ImageOps
 
 from elysium.errors import UserError
+
+CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "ogg", "asf")  # FFmpeg's names
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+MAX_PIXELS = 40_000_000  # 8K is 33 million
+PICTURE_RATE = 10.0  # a folder has no clock: its pictures are taken to be a tenth of a second apart, as in GOT-10k
+GIF_SIDE = 640  # a gif is shrunk to this longest side
 
 
 class UnreadableVideo(UserError):
@@ -37,19 +52,35 @@ def _open(path: Path) -> tuple[Any, Any]:
         raise UnreadableVideo(f"{path}: no such video file")
     if path.stat().st_size == 0:
         raise UnreadableVideo(f"{path}: the file is empty")
+    limits = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS), "max_pixels": str(MAX_PIXELS)}
     try:
-        container = av.open(str(path))
+        container = av.open(f"file:{path}", options=limits)
     except (av.FFmpegError, ValueError) as error:
         raise UnreadableVideo(f"{path}: not a readable video ({_reason(error)})") from error
     if not container.streams.video:
         container.close()
         raise UnreadableVideo(f"{path}: no video stream (audio only?)")
     stream = container.streams.video[0]
+    try:
+        _check_size(path, stream.width or 0, stream.height or 0)
+    except UnreadableVideo:
+        container.close()
+        raise
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO"
     return container, stream
 
 
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableVideo(
+            f"{path}: {width}x{height} pixels a frame; at most {MAX_PIXELS // 10**6} million are decoded"
+        )
+
+
 def _reason(error: BaseException) -> str:
+    if isinstance(error, av.ArgumentError):  # what decoders say of a picture over max_pixels
+        return f"damaged, or more than {MAX_PIXELS // 10**6} million pixels a frame"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).splitlines()[0]
 
@@ -60,6 +91,10 @@ def probe(path: str | Path) -> VideoInfo:
     Raises UnreadableVideo if there is no decodable frame.
     """
     path = Path(path)
+    if path.is_dir():
+        pictures = _pictures(path)
+        height, width = _read_picture(pictures[0]).shape[:2]
+        return VideoInfo(width, height, PICTURE_RATE, len(pictures), len(pictures) / PICTURE_RATE)
     container, stream = _open(path)
     with container:
         try:
@@ -82,6 +117,42 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(width, height, fps, n_frames, duration)
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of the numbers in their names."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file()]
+    if not found:
+        raise UnreadableVideo(f"{folder}: a folder without pictures ({', '.join(PICTURES)})")
+    return sorted(found, key=lambda p: [(int(t), t) if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", p.name)])
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    """RGB uint8 `[H, W, 3]` in display orientation."""
+    try:
+        with Image.open(path) as image:
+            _check_size(path, *image.size)
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableVideo(f"{path}: not a readable picture ({_reason(error)})") from error
+
+
+def _iter_pictures(
+    folder: Path, stride: int, limit: int | None, longest_side: int
+) -> Iterator[tuple[np.ndarray, float]]:
+    size: tuple[int, ...] | None = None
+    for index, path in itertools.islice(enumerate(_pictures(folder)), 0, limit and limit * stride, stride):
+        image = _read_picture(path)
+        size = size or image.shape
+        if image.shape != size:
+            raise UnreadableVideo(
+                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but the first picture has {size[1]}x{size[0]}"
+            )
+        if 0 < longest_side < max(image.shape[:2]):
+            scale = longest_side / max(image.shape[:2])
+            to = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+            image = np.asarray(Image.fromarray(image).resize(to, Image.Resampling.BOX))
+        yield image, index / PICTURE_RATE
+
+
 def _quarter_turns(frame: Any) -> int:
     """Counter-clockwise quarter turns that bring a decoded frame to display orientation."""
     return round(frame.rotation / 90) % 4
@@ -100,6 +171,9 @@ def iter_frames(
     if stride < 1:
         raise ValueError(f"the stride is at least 1, got {stride}")
     path = Path(path)
+    if path.is_dir():
+        yield from _iter_pictures(path, stride, limit, longest_side)
+        return
     container, stream = _open(path)
     with container:
         rate = float(stream.average_rate or stream.guessed_rate or 0) or 1.0
@@ -145,17 +219,33 @@ def read_frames(
     return frames, times
 
 
-def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float, crf: int = 20) -> None:
-    """Write RGB uint8 frames `[H, W, 3]` as H.264 mp4; one thread, so the same frames give the same bytes.
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
+    """Write RGB uint8 frames `[H, W, 3]` as H.264 mp4, or as gif if the name ends so; the file is whole or not there.
 
-    An odd width or height loses its last row or column (4:2:0 chroma needs even sizes).
+    Frames are taken one by one. Encoding has one thread, so the same frames give the same bytes. An odd width or height
+    loses its last row or column in an mp4 (4:2:0 chroma needs even sizes).
     """
-    if not len(frames):
+    source = iter(frames)
+    first = next(source, None)
+    if first is None:
         raise ValueError("a video needs at least one frame")
-    height, width = (side - side % 2 for side in frames[0].shape[:2])
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        if path.suffix.lower() == ".gif":
+            _write_gif(part, itertools.chain([first], source), fps)
+        else:
+            _write_mp4(part, first.shape[:2], itertools.chain([first], source), fps, crf)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_mp4(path: Path, size: tuple[int, ...], frames: Iterable[np.ndarray], fps: float, crf: int) -> None:
+    height, width = (side - side % 2 for side in size)
     if not height or not width:
-        raise ValueError(f"a video needs frames of at least 2x2 pixels, got {frames[0].shape[:2]}")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+        raise ValueError(f"a video needs frames of at least 2x2 pixels, got {size}")
     ticks = 1000 if not math.isclose(fps, round(fps)) else 1
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         # x264's macroblock tree gives other bytes at every call on processors with AVX-512.
@@ -168,3 +258,15 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float, crf:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def _write_gif(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    def picture(frame: np.ndarray) -> Image.Image:
+        image = Image.fromarray(frame)
+        image.thumbnail((GIF_SIDE, GIF_SIDE))
+        return image.quantize(128)
+
+    pictures = map(picture, frames)
+    # Browsers play a gif no faster than 50 frames a second.
+    duration = max(20, round(1000 / fps))
+    next(pictures).save(path, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0)

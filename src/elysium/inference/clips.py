@@ -1,12 +1,14 @@
 """Tracking long videos clip by clip (paper, section 4.3).
 
 A video of more than 32 frames is cut in clips of 8 that overlap in one frame; the box of the shared frame, found by the
-earlier clip, seeds the next.
+earlier clip, seeds the next. Videos are streams: no more than the frames of one clip are held (33 while it is not yet
+known whether a video is taken whole).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,8 +17,54 @@ from elysium.boxes import Box
 if TYPE_CHECKING:  # cutting clips needs no model
     from elysium.inference.engine import Query
 
+LOST_BELOW = 0.25  # mean confidence of a clip's boxes under which the object counts as lost; random digits: about 0.2
+
 Frames = Sequence[np.ndarray]  # RGB uint8 [H, W, 3]
 Track = Callable[[Sequence[Frames], Sequence["Query"]], list[list[Box | None]]]
+
+
+class Found(Protocol):
+    """What is known of one object in one clip: a box or None, and a confidence, per frame."""
+
+    boxes: list[Box | None]
+    confidences: list[float]
+
+
+Follow = Callable[[Sequence[Frames], Sequence[Sequence["Query"]]], Sequence[Sequence[Found]]]
+
+
+@dataclass
+class Trajectory:
+    """One object through a video: per frame a box (normalised xyxy) or None, and a confidence in [0, 1].
+
+    `lost` holds the numbers of the frames without a box, or with a confidence under the threshold; `regrounded` those
+    frames from which on the object was looked for by its expression again.
+    """
+
+    query: "Query"
+    boxes: list[Box | None] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    regrounded: list[int] = field(default_factory=list)
+
+    def extend(self, found: Found, asked: "Query", n_frames: int, lost_below: float) -> "Query":
+        """Add what the next clip of `n_frames` gave to the question `asked`; returns the question to the clip after."""
+        if len(found.boxes) != n_frames:
+            raise ValueError(f"the tracker gave {len(found.boxes)} boxes for a clip of {n_frames} frames")
+        shared = 1 if self.boxes else 0
+        new = list(zip(found.boxes, found.confidences, strict=True))[shared:]
+        if shared and asked.box is None:
+            self.regrounded.append(len(self.boxes))
+        for box, confidence in new:
+            if box is None or confidence < lost_below:
+                self.lost.append(len(self.boxes))
+            self.boxes.append(box)
+            self.confidences.append(confidence)
+        # The shared frame's box was given, not found: it says nothing about this clip.
+        known = [(box, confidence) for box, confidence in new if box is not None]
+        if known and sum(confidence for _, confidence in known) / len(known) >= lost_below:
+            return replace(asked, box=known[-1][0])
+        return asked if asked.expression is None else replace(asked, box=None)
 
 
 def clip_ranges(n_frames: int, clip: int = 8, whole_up_to: int = 32) -> list[tuple[int, int]]:
@@ -27,12 +75,66 @@ def clip_ranges(n_frames: int, clip: int = 8, whole_up_to: int = 32) -> list[tup
     """
     if n_frames < 1:
         raise ValueError(f"a video has at least one frame, got {n_frames}")
-    if clip < 2:
-        raise ValueError(f"clips that overlap in one frame have at least two, got {clip}")
+    _check_clip(clip)
     if n_frames <= max(whole_up_to, 1):
         return [(0, n_frames)]
     starts = range(0, n_frames - 1, clip - 1)
     return [(start, min(start + clip, n_frames)) for start in starts]
+
+
+def clip_stream(frames: Iterable[np.ndarray], clip: int = 8, whole_up_to: int = 32) -> Iterator[list[np.ndarray]]:
+    """The clips of `clip_ranges` from frames whose number is not known beforehand. Raises ValueError on `clip < 2`."""
+    _check_clip(clip)
+    source = iter(frames)
+    head = list(itertools.islice(source, max(whole_up_to, 1) + 1))
+    if len(head) <= max(whole_up_to, 1):
+        yield from [head] if head else []
+        return
+    source = itertools.chain(head, source)
+    last = next(source)
+    while new := list(itertools.islice(source, clip - 1)):
+        yield [last, *new]
+        last = new[-1]
+
+
+def _check_clip(clip: int) -> None:
+    if clip < 2:
+        raise ValueError(f"clips that overlap in one frame have at least two, got {clip}")
+
+
+def track_streams(
+    follow: Follow,
+    videos: Sequence[Iterable[np.ndarray]],
+    queries: Sequence[Sequence["Query"]],
+    clip: int = 8,
+    whole_up_to: int = 32,
+    lost_below: float = LOST_BELOW,
+    advance: Callable[[int], object] = lambda n: None,
+) -> list[list[Trajectory]]:
+    """A trajectory for each query about each video: `follow` on the k-th clips of all videos in one call.
+
+    Between clips:
+    - the last box of a clip is the box of the next question, beside the expression if there is one;
+    - if the last frame has no box, the last known box of that clip is used;
+    - if the clip has no new box, or the mean confidence of its new boxes is below `lost_below`, the object is lost: a
+      query with an expression looks for it afresh by the expression alone, a query without one keeps the box it had.
+    The frame that two clips share keeps the earlier clip's box. `advance` hears how many new frames are done.
+    """
+    if len(videos) != len(queries):
+        raise ValueError(f"{len(videos)} videos but {len(queries)} queries")
+    found = [[Trajectory(query) for query in own] for own in queries]
+    current = [list(own) for own in queries]
+    clips = [clip_stream(frames, clip, whole_up_to) for frames in videos]
+    active = list(range(len(videos)))
+    while batch := [(i, frames) for i in active if (frames := next(clips[i], None)) is not None]:
+        active = [i for i, _ in batch]
+        answers = follow([frames for _, frames in batch], [current[i] for i in active])
+        for (i, frames), told in zip(batch, answers, strict=True):
+            before = len(found[i][0].boxes) if found[i] else 0
+            for k, (trajectory, answer) in enumerate(zip(found[i], told, strict=True)):
+                current[i][k] = trajectory.extend(answer, current[i][k], len(frames), lost_below)
+            advance(len(frames) - (1 if before else 0))
+    return found
 
 
 def track_videos(
@@ -42,33 +144,17 @@ def track_videos(
     clip: int = 8,
     whole_up_to: int = 32,
 ) -> list[list[Box | None]]:
-    """One box (or None) per frame of each video: `track` on each clip, the k-th clips of all videos in one call.
+    """`track_streams` for a tracker without confidences and one query about each video: a box (or None) per frame.
 
-    Between clips:
-    - the last box of a clip is the box of the next query, beside the expression if there is one;
-    - if the last frame has no box, the last known box of that clip is used;
-    - if the clip has none, a query with an expression grounds afresh by the expression alone, and a query without
-      one keeps the last box known.
-    The frame that two clips share keeps the earlier clip's box. `videos` may decode on access: each frame of a clip is
-    read once, and no more than the clips of one call are held.
+    `videos` may decode on access: each frame is read once.
     """
     if len(videos) != len(queries):
         raise ValueError(f"{len(videos)} videos but {len(queries)} queries")
-    ranges = [clip_ranges(len(frames), clip, whole_up_to) for frames in videos]
-    boxes: list[list[Box | None]] = [[] for _ in videos]
-    current = list(queries)
-    for k in range(max(map(len, ranges), default=0)):
-        active = [i for i, r in enumerate(ranges) if k < len(r)]
-        clips = [[videos[i][f] for f in range(*ranges[i][k])] for i in active]
-        found = track(clips, [current[i] for i in active])
-        for i, clip_boxes in zip(active, found, strict=True):
-            expected = ranges[i][k][1] - ranges[i][k][0]
-            if len(clip_boxes) != expected:
-                raise ValueError(f"the tracker gave {len(clip_boxes)} boxes for a clip of {expected} frames")
-            boxes[i] += clip_boxes if k == 0 else clip_boxes[1:]
-            known = [b for b in clip_boxes if b is not None]
-            if known:
-                current[i] = replace(current[i], box=known[-1])
-            elif current[i].expression is not None:
-                current[i] = replace(current[i], box=None)
-    return boxes
+
+    def follow(clips: Sequence[Frames], asked: Sequence[Sequence["Query"]]) -> list[list[Trajectory]]:
+        boxes = track(clips, [query for (query,) in asked])
+        return [[Trajectory(q, b, [1.0] * len(b))] for (q,), b in zip(asked, boxes, strict=True)]
+
+    streams = [map(frames.__getitem__, range(len(frames))) for frames in videos]
+    found = track_streams(follow, streams, [[query] for query in queries], clip, whole_up_to, 0.0)
+    return [trajectory.boxes for (trajectory,) in found]

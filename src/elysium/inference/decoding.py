@@ -15,14 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from elysium.boxes import Box, format_box
+from elysium.inference.cache import SlotCache
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model.processing import pad
 
 _ONE = "[1,1,1,1]"
+LONGEST_DRAFT = 14  # tokens; a box has about 11, and what is forced after it is not worth the width in a batch
 
 
 @dataclass
@@ -55,6 +58,16 @@ class Grammar:
         self.eos = int(processor.tokenizer.eos_token_id)
 
     @cached_property
+    def column(self) -> dict[int, int]:
+        """All tokens that are ever chosen, numbered: where their logits are in a table of those alone."""
+        tokens = [*self.digits.values(), self.comma[0], self.end("box")[0]]
+        for before in ("box", "none"):
+            shared, *ways = self.step(before, 2)
+            tokens += [shared[0], *(way[0] for way in ways)]
+        tokens += [way[0] for way in self.step("", 1)[1:]]
+        return {token: k for k, token in enumerate(dict.fromkeys(tokens))}
+
+    @cached_property
     def comma(self) -> tuple[int, ...]:
         """What stands between two numbers of a box."""
         return self._between("[1", ",1")[:-1]
@@ -75,6 +88,7 @@ class Grammar:
         """From the question to the first digit of a box that stands alone (REC)."""
         return self._ids("[1")[:-1]
 
+    @lru_cache(maxsize=2)  # noqa: B019
     def end(self, before: str) -> tuple[int, ...]:
         """From the last digit, or from "none", to the end of the answer."""
         return (*(self._between(_ONE[:-1], "]") if before == "box" else ()), self.eos)
@@ -209,6 +223,12 @@ class Walk:
         self.done = len(self.boxes) == self.n_frames
         return () if self.done else self._begin_frame(kind)
 
+    def most_tokens(self) -> int:
+        """How many tokens may be to come: no fewer than the longest answer, with a rejected draft after it."""
+        label, opening, _ = self.grammar.step("box", self.n_frames)
+        frame = len(label) + len(opening) + 4 * len(str(self.grammar.bins - 1)) + 3 * len(self.grammar.comma)
+        return (self.n_frames - len(self.boxes) + 1) * frame + len(self.grammar.end("box"))
+
     def write(self, box: Box) -> list[int]:
         """Go on as far as this box can be written, at most to the choice after it; returns the tokens."""
         texts = format_box(box, self.grammar.bins)[1:-1].split(",")
@@ -249,68 +269,109 @@ def decode(
     walks: Sequence[Walk],
     first: Sequence[Box | None],
     drafts: bool = True,
+    video_of: Sequence[int] | None = None,
 ) -> list[Answer]:
     """Greedy answers to tokenised prompts, one walk each; `first` are the boxes given in the questions, if any.
 
     A given box is the first of the answer, as it is in training: it is written, not asked for. What a row answers does
-    not depend on the others. Rows advance by different lengths, and rejected drafts stay in the cache: both leave holes
-    that the attention mask hides, while positions count what is left.
+    not depend on the others, though rows advance by different lengths: each has its own places in the cache.
+
+    `video_of` says which video each row asks about (0, 1, ...), where `pixel_values` holds every video once: what the
+    prompts about one video begin with alike, its frames above all, goes through the model once for all of them.
     """
-    rows = range(len(prompts))
-    device = model.device
+    n = len(prompts)
     pending = [[*prompt, *walk.start()] for prompt, walk in zip(prompts, walks, strict=True)]
-    answers = [Answer([], []) for _ in rows]
+    answers = [Answer([], []) for _ in range(n)]
     for walk, box, tokens, answer in zip(walks, first, pending, answers, strict=True):
         if box is not None:
             tokens += walk.write(box)
             answer.confidences += [1.0] * len(walk.boxes)
-    chances: list[list[float]] = [[] for _ in rows]
-    cache = DynamicCache()
-    mask = torch.zeros(len(prompts), 0, dtype=torch.long, device=device)
+    chances: list[list[float]] = [[] for _ in range(n)]
+    longest = max(len(tokens) + walk.most_tokens() for tokens, walk in zip(pending, walks, strict=True))
+    grammar = walks[0].grammar
+    alphabet = torch.tensor(list(grammar.column), device=model.device)
+    cache = SlotCache(model.config.text_config.num_hidden_layers, longest)
+    stored = [0] * n  # tokens of each row that are in the cache for good
     pixels = pixel_values
-    while not all(walk.done for walk in walks):
-        proposals = [_proposal(walk) if drafts and not walk.done else [] for i, walk in enumerate(walks)]
-        begun = mask.shape[1] > 0  # the first pass takes all frames, those of a walk that is done already too
-        block = [[] if walk.done and begun else pending[i] + proposals[i] for i, walk in enumerate(walks)]
-        width, tail = max(map(len, block)), max(map(len, proposals)) + 1
-        # On the left, so that the last positions are every row's newest.
-        ids = torch.tensor([[0] * (width - len(b)) + b for b in block], device=device)
-        own = torch.tensor([[0] * (width - len(b)) + [1] * len(b) for b in block], device=device)
-        position = (mask.sum(1, keepdim=True) + own.cumsum(1) - 1).clamp_min(0)
-        mask = torch.cat([mask, own], 1)
-        out = model(
-            input_ids=ids,
-            pixel_values=pixels,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=tail,
-        )
+    if video_of is not None and len(set(video_of)) < n:
+        heads = _common_heads(prompts, video_of)
+        _forward(model, heads, [0] * len(heads), pixels, cache, 1, alphabet)
+        cache.batch_select_indices(torch.tensor(video_of, device=model.device))
+        stored = [len(heads[video]) for video in video_of]
+        pending = [tokens[k:] for tokens, k in zip(pending, stored, strict=True)]
         pixels = None
-        logits = out.logits.float().cpu()
-        for i in rows:
+        for answer in answers:
+            answer.passes = 1
+    active = list(range(n)) if not all(walk.done for walk in walks) else []
+    while active:  # the first pass takes all rows, the frames of a row that is done already too
+        proposals = {i: _proposal(walks[i]) if drafts and not walks[i].done else [] for i in active}
+        tail = max(map(len, proposals.values())) + 1
+        blocks = [pending[i] + proposals[i] if pixels is not None or not walks[i].done else [] for i in active]
+        logits = _forward(model, blocks, [stored[i] for i in active], pixels, cache, tail, alphabet)
+        pixels = None
+        for row, i in enumerate(active):
             if walks[i].done:
                 continue
-            n = len(proposals[i])
-            pending[i], accepted = _verify(walks[i], logits[i, tail - 1 - n :], proposals[i], chances[i], answers[i])
+            drafted = len(proposals[i])
+            stored[i] += len(pending[i])  # what was chosen before is there for good
+            pending[i], accepted = _verify(
+                walks[i], logits[row, tail - 1 - drafted :], proposals[i], chances[i], answers[i]
+            )
+            stored[i] += accepted
             answers[i].passes += 1
-            answers[i].drafted += n
+            answers[i].drafted += drafted
             answers[i].accepted += accepted
-            if accepted < n:
-                mask[i, mask.shape[1] - (n - accepted) :] = 0
+        going = [row for row, i in enumerate(active) if not walks[i].done]
+        if len(going) <= 0.75 * len(active):  # taking rows out copies the cache
+            cache.batch_select_indices(torch.tensor(going, device=model.device, dtype=torch.long))
+            active = [active[row] for row in going]
     for walk, answer in zip(walks, answers, strict=True):
         answer.boxes = walk.boxes
     return answers
 
 
+def _forward(
+    model: ElysiumForConditionalGeneration,
+    blocks: Sequence[Sequence[int]],
+    stored: Sequence[int],
+    pixels: Tensor | None,
+    cache: SlotCache,
+    tail: int,
+    alphabet: Tensor,
+) -> np.ndarray:
+    """Append a block of tokens to each row of `stored` tokens; the logits `[B, tail, alphabet]` of its last ones."""
+    ids, own = (x.to(model.device) for x in pad(blocks, 0, "left"))  # so that the last positions are the newest
+    position = (torch.tensor(stored, device=model.device)[:, None] + own.cumsum(1) - 1).clamp_min(0)
+    mask = cache.place(position, own)
+    mask = torch.zeros_like(mask, dtype=model.dtype).masked_fill_(~mask, torch.finfo(model.dtype).min)
+    out = model(
+        input_ids=ids,
+        pixel_values=pixels,
+        attention_mask=mask,
+        position_ids=position,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=tail,
+    )
+    return out.logits[..., alphabet].float().cpu().numpy()
+
+
+def _common_heads(prompts: Sequence[Sequence[int]], video_of: Sequence[int]) -> list[list[int]]:
+    """What the prompts about each video have in common at their beginning."""
+    heads: dict[int, list[int]] = {}
+    for prompt, video in zip(prompts, video_of, strict=True):
+        head = heads.setdefault(video, list(prompt))
+        del head[next((k for k, (a, b) in enumerate(zip(head, prompt, strict=False)) if a != b), len(prompt)) :]
+    return [heads[video] for video in range(len(heads))]
+
+
 def _proposal(walk: Walk) -> list[int]:
     box = next_box(walk.boxes, walk.grammar.bins)
-    return [] if box is None else walk.draft(box)
+    return [] if box is None else walk.draft(box)[:LONGEST_DRAFT]
 
 
 def _verify(
-    walk: Walk, logits: Tensor, proposal: list[int], chances: list[float], answer: Answer
+    walk: Walk, logits: np.ndarray, proposal: list[int], chances: list[float], answer: Answer
 ) -> tuple[list[int], int]:
     """Choose greedily as long as the choices are those of the proposal, and once more; `logits[k]` follow its first k.
 
@@ -319,9 +380,9 @@ def _verify(
     held = 0
     while True:
         options = list(walk.options)
-        among = torch.log_softmax(logits[held, options], 0)
+        among = logits[held, [walk.grammar.column[token] for token in options]]
         best = int(among.argmax())
-        chances.append(float(among[best]))
+        chances.append(-math.log(float(np.exp(among - among[best]).sum())))
         frames = len(walk.boxes)
         tokens = walk.take(options[best])
         if len(walk.boxes) > frames:

@@ -65,8 +65,12 @@ class Engine:
 
     def follow(self, videos: Sequence[Frames], queries: Sequence[Query]) -> list[Answer]:
         """`track` with the confidence of each box and what it cost. Raises ValueError on a plain engine."""
-        questions = [_track_question(q, self.processor.bins) for q in queries]
-        return self._trajectories(videos, questions, [q.box for q in queries])
+        return [answer for (answer,) in self.follow_many(videos, [[query] for query in queries])]
+
+    def follow_many(self, videos: Sequence[Frames], queries: Sequence[Sequence[Query]]) -> list[list[Answer]]:
+        """`follow` with several queries about each clip: one vision pass and one prefill of the clip serve them all."""
+        questions = [[_track_question(q, self.processor.bins) for q in own] for own in queries]
+        return self._trajectories(videos, questions, [[q.box for q in own] for own in queries])
 
     def locate(self, images: Sequence[np.ndarray], expressions: Sequence[str]) -> list[Box | None]:
         """The box of each expression in its picture (REC)."""
@@ -75,7 +79,7 @@ class Engine:
         if self.plain:
             answers = self._answer(videos, questions, [16] * len(images))
             return [self.processor.answer_boxes(a, 1)[0] for a in answers]
-        return [answer.boxes[0] for answer in self._trajectories(videos, questions, None)]
+        return [answer.boxes[0] for (answer,) in self._trajectories(videos, [[q] for q in questions], None)]
 
     def describe(self, videos: Sequence[Frames], boxes: Sequence[Box], frames: Sequence[int]) -> list[str]:
         """A phrase for the object with a box in a frame (counted from 0) of each clip (Video-REG)."""
@@ -87,39 +91,57 @@ class Engine:
         """A free answer to a free question about each clip."""
         return self._answer(videos, [question("ask", question=q) for q in questions], [64] * len(videos))
 
-    def _batches(self, videos: Sequence[Frames], budgets: Sequence[int]) -> Iterator[list[int]]:
-        """Indices of clips of about equal length, so that little is padding, within the token budget; longest first."""
-        order = sorted(range(len(videos)), key=lambda i: (budgets[i], len(videos[i])))
+    def _batches(self, costs: Sequence[int], rows: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Indices of jobs of about equal cost (tokens a row), so that little is padding, within the token budget; the
+        dearest first. `rows` is how many rows each has."""
+        rows = rows or [1] * len(costs)
+        order = sorted(range(len(costs)), key=lambda i: (costs[i], rows[i]))
         while order:
-            longest = len(videos[order[-1]]) * (self.processor.num_kept + 6) + budgets[order[-1]] + 64
-            size = max(1, self.token_budget // longest)
-            yield order[-size:]
-            order = order[:-size]
+            batch = [order.pop()]
+            total = rows[batch[0]]
+            while order and (total + rows[order[-1]]) * costs[batch[0]] <= self.token_budget:
+                batch.append(order.pop())
+                total += rows[batch[-1]]
+            yield batch
+
+    def _cost(self, video: Frames, budget: int) -> int:
+        """Tokens of a row, about: the frames, the question and the answer."""
+        return len(video) * (self.processor.num_kept + 6) + budget + 64
 
     def _prompt(self, video: Frames, asked: str) -> str:
         return self.processor.prompt(f"{frames_text(len(video))}\n{asked}")
 
     def _trajectories(
-        self, videos: Sequence[Frames], questions: Sequence[str], given: Sequence[Box | None] | None
-    ) -> list[Answer]:
+        self,
+        videos: Sequence[Frames],
+        questions: Sequence[Sequence[str]],
+        given: Sequence[Sequence[Box | None]] | None,
+    ) -> list[list[Answer]]:
         """Boxes by the grammar: of every frame, or (`given` is None) of a picture, where the object always is."""
         if self.grammar is None:
             raise ValueError("a plain engine has no grammar")
-        answers = [Answer([], [])] * len(videos)
-        for batch in self._batches(videos, [len(video) * 20 + 4 for video in videos]):
-            prompts = [self.processor.token_ids(self._prompt(videos[i], questions[i])) for i in batch]
-            pixels = self.processor.pixels([frame for i in batch for frame in videos[i]]).to(self.model.device)
-            walks = [Walk(self.grammar, len(videos[i]), given is not None, given is not None) for i in batch]
-            first = [None if given is None else given[i] for i in batch]
-            told = decode(self.model, prompts, pixels, walks, first, self.drafts)
-            for i, answer in zip(batch, told, strict=True):
-                answers[i] = answer
+        answers = [[Answer([], [])] * len(own) for own in questions]
+        costs = [self._cost(video, len(video) * 20 + 4) for video in videos]
+        jobs: list[tuple[int, range]] = []  # a clip, and those of its questions that go together
+        for i, own in enumerate(questions):
+            most = max(1, self.token_budget // costs[i])
+            jobs += [(i, range(at, min(at + most, len(own)))) for at in range(0, len(own), most)]
+        for batch in self._batches([costs[i] for i, _ in jobs], [len(part) for _, part in jobs]):
+            own = [jobs[j][0] for j in batch]
+            rows = [(v, i, k) for v, i in enumerate(own) for k in jobs[batch[v]][1]]
+            prompts = [self.processor.token_ids(self._prompt(videos[i], questions[i][k])) for _, i, k in rows]
+            pixels = self.processor.pixels([frame for i in own for frame in videos[i]]).to(self.model.device)
+            walks = [Walk(self.grammar, len(videos[i]), given is not None, given is not None) for _, i, _ in rows]
+            first = [None if given is None else given[i][k] for _, i, k in rows]
+            told = decode(self.model, prompts, pixels, walks, first, self.drafts, [v for v, _, _ in rows])
+            for (_, i, k), answer in zip(rows, told, strict=True):
+                answers[i][k] = answer
         return answers
 
     def _answer(self, videos: Sequence[Frames], questions: Sequence[str], budgets: Sequence[int]) -> list[str]:
         """Greedy answers in words."""
         answers = [""] * len(videos)
-        for batch in self._batches(videos, budgets):
+        for batch in self._batches([self._cost(v, b) for v, b in zip(videos, budgets, strict=True)]):
             texts = [self._prompt(videos[i], questions[i]) for i in batch]
             told = self._generate([videos[i] for i in batch], texts, [budgets[i] for i in batch])
             for i, text in zip(batch, told, strict=True):

@@ -1,6 +1,7 @@
 """Drawing boxes on frames: predictions solid with a label, the truth dashed; as a video and as a contact sheet."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from elysium.data.video import write_video
 from elysium.inference.clips import Frames
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), RGB.
-PALETTE = ((230, 85, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66))
+PALETTE = ((230, 85, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66), (86, 180, 233), (120, 60, 20))
 TRUTH = (255, 255, 255)
 MIN_HEIGHT = 360  # smaller frames are enlarged so that labels can be read
 
 
 def render_frames(
-    frames: Frames,
+    frames: Iterable[np.ndarray],
     tracks: Mapping[str, Sequence[Box | None]],
     truth: Sequence[Box | None] | None = None,
     caption: str = "",
@@ -27,13 +28,15 @@ def render_frames(
 
     `tracks` maps a label to one normalised xyxy box (or None) per frame; each label has its colour. `truth` is drawn
     dashed in white. The strip below a frame carries the caption, its number and the labels that have no box there.
-    Raises ValueError if a track is not as long as the video.
+    Frames are taken one by one. Raises ValueError if tracks differ in length, or from `frames` where that is known.
     """
-    for label, boxes in [*tracks.items(), *([("the truth", truth)] if truth is not None else [])]:
-        if len(boxes) != len(frames):
-            raise ValueError(f"{label!r} has {len(boxes)} boxes for {len(frames)} frames")
-    for i in range(len(frames)):
-        image = _enlarge(frames[i])
+    lengths = {label: len(boxes) for label, boxes in tracks.items()} | ({"the truth": len(truth)} if truth else {})
+    total = len(frames) if isinstance(frames, Sized) else min(lengths.values())
+    for label, length in lengths.items():
+        if length != total:
+            raise ValueError(f"{label!r} has {length} boxes for {total} frames")
+    for i, frame in enumerate(itertools.islice(frames, total)):
+        image = _enlarge(frame)
         true = truth[i] if truth is not None else None
         if true is not None:
             _dashed(image, true)
@@ -44,21 +47,21 @@ def render_frames(
             cv2.rectangle(image, *_corners(image, box), colours[label], _thickness(image), cv2.LINE_AA)
         for label, box in found.items():  # after all boxes, so that no line crosses a label
             _label(image, box, label, colours[label])
-        yield _with_strip(image, f"{i + 1}/{len(frames)}  {caption}", [f"no box: {name}" for name in lost])
+        yield _with_strip(image, f"{i + 1}/{total}  {caption}", [f"no box: {name}" for name in lost])
 
 
 def render_tracks(
     path: str | Path,
-    frames: Frames,
+    frames: Iterable[np.ndarray],
     times: Sequence[float],
     tracks: Mapping[str, Sequence[Box | None]],
     truth: Sequence[Box | None] | None = None,
     caption: str = "",
 ) -> None:
-    """`render_frames` as an mp4 that plays at the mean rate of `times`, the frames' seconds."""
+    """`render_frames` as an mp4, or a gif if `path` ends so, at the mean rate of `times`, the frames' seconds."""
     seconds = times[-1] - times[0]
     fps = min(max((len(times) - 1) / seconds, 0.5), 120.0) if seconds > 0 else 10.0
-    write_video(path, list(render_frames(frames, tracks, truth, caption)), fps)
+    write_video(path, render_frames(frames, tracks, truth, caption), fps)
 
 
 def contact_sheet(

@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
+from elysium.data.video import probe
 from elysium.errors import UserError
 
 
@@ -26,34 +27,34 @@ class ElysiumModel(PythonModel):
         self.engine = Engine.from_pretrained(context.artifacts["checkpoint"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row of JSON boxes per row of input. Raises UserError naming the row that is not a question."""
-        from elysium.inference.clips import track_videos
-        from elysium.inference.engine import Query
+        """One row of JSON boxes per row of input. Raises UserError naming the row that is not a question or a video."""
+        from elysium.inference.clips import track_streams
+        from elysium.inference.commands import Stream, make_query
 
-        videos, queries = [], []
-        for number, row in enumerate(model_input.to_dict("records")):
-            expression, box = row.get("expression"), row.get("box")
-            expression = expression if isinstance(expression, str) and expression.strip() else None
-            box = tuple(map(float, box)) if isinstance(box, list | tuple) or hasattr(box, "shape") else None
-            if (expression is None and box is None) or (box is not None and len(box) != 4):
-                raise UserError(f"row {number}: give an expression, or a box of four numbers x1, y1, x2, y2 in [0, 1]")
-            videos.append(_decode(row["video"], number))
-            queries.append(Query(expression=expression, box=box))
-        tracks = track_videos(self.engine.track, videos, queries)
-        return pd.DataFrame({"boxes": [json.dumps(track) for track in tracks]})
+        with tempfile.TemporaryDirectory() as folder:
+            videos, queries = [], []
+            for number, row in enumerate(model_input.to_dict("records")):
+                expression, box = row.get("expression"), row.get("box")
+                expression = expression if isinstance(expression, str) and expression.strip() else None
+                box = [float(v) for v in box] if isinstance(box, list | tuple) or hasattr(box, "shape") else None
+                path = Path(folder) / str(number)
+                try:
+                    queries.append([make_query(expression, box)])
+                    path.write_bytes(_content(row["video"]))
+                    probe(path)
+                except UserError as error:
+                    raise UserError(f"row {number}: {str(error).removeprefix(f'{path}: ')}") from error
+                videos.append(Stream(path, self.engine))
+            found = track_streams(self.engine.follow_many, videos, queries)
+        return pd.DataFrame({"boxes": [json.dumps(trajectory.boxes) for (trajectory,) in found]})
 
 
-def _decode(text: str, number: int) -> list[Any]:
-    from elysium.data.video import read_frames
-
+def _content(text: str) -> bytes:
+    """The bytes of a video; nothing but base64 is taken, a path or an address least of all."""
     try:
-        content = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise UserError(f"row {number}: the video is not base64 ({error})") from error
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "video"
-        path.write_bytes(content)
-        return read_frames(path)[0]
+        raise UserError(f"the video is not base64 ({error})") from error
 
 
 mlflow.models.set_model(ElysiumModel())

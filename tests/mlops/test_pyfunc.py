@@ -1,0 +1,91 @@
+"""The served model: uploads in, boxes out; and a registered model found by its address."""
+
+import base64
+import json
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import pandas as pd
+import pytest
+
+from elysium.data.video import read_frames, write_video
+from elysium.errors import UserError
+from elysium.inference.clips import track_videos
+from elysium.inference.engine import Query
+from elysium.mlops import registry
+from elysium.mlops.pyfunc import ElysiumModel
+from elysium.model.loading import find_model
+from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_processor
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("served") / "model"
+    tiny_model(tiny_config(CONV)).save_pretrained(path)
+    tiny_processor().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint: Path) -> ElysiumModel:
+    model = ElysiumModel()
+    model.load_context(SimpleNamespace(artifacts={"checkpoint": str(checkpoint)}))
+    return model
+
+
+def upload(path: Path, n: int, seed: int) -> str:
+    write_video(path, frames(n, seed=seed), 10)
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def test_rows_are_answered_as_the_engine_would(served: ElysiumModel, tmp_path: Path) -> None:
+    box = (0.2, 0.3, 0.6, 0.7)
+    rows = [
+        {"video": upload(tmp_path / "a.mp4", 3, 1), "expression": "red ball", "box": None},
+        {"video": upload(tmp_path / "b.mp4", 5, 2), "expression": None, "box": list(box)},
+    ]
+    told = [json.loads(text) for text in served.predict(None, pd.DataFrame(rows))["boxes"]]
+    videos = [read_frames(tmp_path / name)[0] for name in ("a.mp4", "b.mp4")]
+    wanted = track_videos(served.engine.track, videos, [Query(expression="red ball"), Query(box=box)])
+    assert [[b and tuple(b) for b in row] for row in told] == wanted
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"video": "../../etc/passwd", "expression": "ball"}, "row 0: the video is not base64"),
+        ({"video": "", "expression": "ball"}, "row 0: the file is empty"),
+        ({"video": base64.b64encode(b"no video").decode(), "expression": "ball"}, "row 0: not a readable video"),
+        ({"video": "", "expression": " "}, "row 0: give an expression, or a box"),
+        ({"video": "", "box": [0.5, 0.1, 0.2, 0.3]}, "row 0: box 0.5,0.1,0.2,0.3: needs 0 <= x1 < x2"),
+        ({"video": "", "box": [0.5, 0.1]}, "row 0: .* a box is four numbers"),
+    ],
+)
+def test_bad_rows_are_named(row: dict, said: str, served: ElysiumModel) -> None:
+    with pytest.raises(UserError, match=said):
+        served.predict(None, pd.DataFrame([row]))
+
+
+def test_a_registered_model_is_found_by_its_address(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    request.addfinalizer(partial(mlflow.set_tracking_uri, mlflow.get_tracking_uri()))
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(registry.__file__).with_name("pyfunc.py")),
+            artifacts={"checkpoint": str(checkpoint)},
+            signature=registry.signature(),
+            pip_requirements=["torch"],
+            registered_model_name="elysium",
+        )
+    mlflow.MlflowClient().set_registered_model_alias("elysium", registry.ALIAS, "1")
+    folder = find_model(f"models:/elysium@{registry.ALIAS}")
+    assert (folder / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="nobody"):
+        find_model("models:/nobody@champion")
