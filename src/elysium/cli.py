@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -96,7 +96,7 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add.add_argument("--judge-model", default="gpt-3.5-turbo", metavar="NAME", help="default: %(default)s")
     add.add_argument("--judge-price", type=_price, default=(0.0, 0.0), metavar="IN,OUT", help="dollars per million")
     add.set_defaults(run=_evaluate)
-    _model_argument(add, Path("artifacts/finetune_long/model"))
+    _model_argument(add)
 
 
 def _add_model(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -295,12 +295,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from elysium.evaluation.benchmarks import run
     from elysium.evaluation.items import fingerprint
     from elysium.evaluation.videoqa import KEY_VARIABLE, Judge
+    from elysium.model.loading import find_model
 
     if arguments.limit < 0 or arguments.batch_size < 1 or arguments.draw < 0:
         raise UserError("--limit and --draw are at least 0, --batch-size at least 1")
-    folder: Path = arguments.model
+    folder: Path | None = None
     made_from = {"model": "the given predictions"}
     if arguments.predictions is None:
+        folder = find_model(arguments.model)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such model; give --model DIR, or --predictions to score stored ones")
         hashed = fingerprint(sorted(p for p in folder.iterdir() if p.is_file()))
@@ -315,6 +317,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     def open_model() -> run.Model:
         from elysium.inference.engine import Engine
 
+        assert folder is not None  # stored predictions answer every question
         if not opened:
             opened.append(Engine.from_pretrained(folder, arguments.device))
         return opened[0]
@@ -346,6 +349,7 @@ def _track(arguments: argparse.Namespace) -> None:
     queries += [commands.make_query(None, box) for box in arguments.box]
     several = arguments.video == "-"
     commands.check_render(arguments.render, several)
+    videos: Iterator[Path]
     if several:
         videos = (Path(line.strip()) for line in sys.stdin if line.strip())
     else:
