@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -273,7 +273,7 @@ def _track(arguments: argparse.Namespace) -> None:
     several = arguments.video == "-"
     commands.check_render(arguments.render, several)
     if several:
-        videos = (Path(line.strip()) for line in sys.stdin if line.strip())
+        videos: Iterator[Path] = (Path(line.strip()) for line in sys.stdin if line.strip())
     else:
         probe(arguments.video)  # before the model is loaded
         videos = iter([Path(arguments.video)])

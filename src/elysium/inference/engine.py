@@ -127,10 +127,10 @@ class Engine:
             most = max(1, self.token_budget // costs[i])
             jobs += [(i, range(at, min(at + most, len(own)))) for at in range(0, len(own), most)]
         for batch in self._batches([costs[i] for i, _ in jobs], [len(part) for _, part in jobs]):
-            own = [jobs[j][0] for j in batch]
-            rows = [(v, i, k) for v, i in enumerate(own) for k in jobs[batch[v]][1]]
+            clips = [jobs[j][0] for j in batch]
+            rows = [(v, i, k) for v, i in enumerate(clips) for k in jobs[batch[v]][1]]
             prompts = [self.processor.token_ids(self._prompt(videos[i], questions[i][k])) for _, i, k in rows]
-            pixels = self.processor.pixels([frame for i in own for frame in videos[i]]).to(self.model.device)
+            pixels = self.processor.pixels([frame for i in clips for frame in videos[i]]).to(self.model.device)
             walks = [Walk(self.grammar, len(videos[i]), given is not None, given is not None) for _, i, _ in rows]
             first = [None if given is None else given[i][k] for _, i, k in rows]
             told = decode(self.model, prompts, pixels, walks, first, self.drafts, [v for v, _, _ in rows])
