@@ -159,7 +159,7 @@ def wellformed(model: Path, answers: int, batch: int = 100) -> int:
         with torch.no_grad():  # far from the usual initialisation, so that answers differ
             for parameter in random.parameters():
                 parameter.mul_(float(draw.uniform(0.5, 4)))
-        engine = Engine(random, processor, token_budget=65536, drafts=bool(number % 2))
+        engine = Engine(random, processor, drafts=bool(number % 2))
         lengths = draw.integers(1, 33, min(batch, answers - number * batch) // 10 or 1)
         clips = [[draw.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(n)] for n in lengths]
         corners = np.sort(draw.uniform(0, 1, (len(clips), 10, 2, 2)), axis=2).reshape(len(clips), 10, 4)

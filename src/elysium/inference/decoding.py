@@ -25,7 +25,7 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.processing import pad
 
 _ONE = "[1,1,1,1]"
-LONGEST_DRAFT = 14  # tokens; a box has about 11, and what is forced after it is not worth the width in a batch
+SHORT_DRAFT = 8  # tokens proposed after a draft that did not hold to its end; after one that did, a whole box
 
 
 @dataclass
@@ -291,6 +291,7 @@ def decode(
     grammar = walks[0].grammar
     alphabet = torch.tensor(list(grammar.column), device=model.device)
     cache = SlotCache(model.config.text_config.num_hidden_layers, longest)
+    most: list[int | None] = [SHORT_DRAFT] * n  # tokens that may be drafted for each row, None for any number
     stored = [0] * n  # tokens of each row that are in the cache for good
     pixels = pixel_values
     if video_of is not None and len(set(video_of)) < n:
@@ -304,7 +305,7 @@ def decode(
             answer.passes = 1
     active = list(range(n)) if not all(walk.done for walk in walks) else []
     while active:  # the first pass takes all rows, the frames of a row that is done already too
-        proposals = {i: _proposal(walks[i]) if drafts and not walks[i].done else [] for i in active}
+        proposals = {i: _proposal(walks[i])[: most[i]] if drafts and not walks[i].done else [] for i in active}
         tail = max(map(len, proposals.values())) + 1
         blocks = [pending[i] + proposals[i] if pixels is not None or not walks[i].done else [] for i in active]
         logits = _forward(model, blocks, [stored[i] for i in active], pixels, cache, tail, alphabet)
@@ -318,6 +319,7 @@ def decode(
                 walks[i], logits[row, tail - 1 - drafted :], proposals[i], chances[i], answers[i]
             )
             stored[i] += accepted
+            most[i] = None if accepted == drafted else SHORT_DRAFT
             answers[i].passes += 1
             answers[i].drafted += drafted
             answers[i].accepted += accepted
@@ -367,7 +369,7 @@ def _common_heads(prompts: Sequence[Sequence[int]], video_of: Sequence[int]) -> 
 
 def _proposal(walk: Walk) -> list[int]:
     box = next_box(walk.boxes, walk.grammar.bins)
-    return [] if box is None else walk.draft(box)[:LONGEST_DRAFT]
+    return [] if box is None else walk.draft(box)
 
 
 def _verify(
