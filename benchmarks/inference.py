@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--model")
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--answers", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights, pictures and boxes")
     parser.add_argument("--size", type=int, nargs=2, default=(640, 360), help="of the long video")
     arguments = parser.parse_args()
     bad = 0
@@ -52,7 +53,7 @@ def main() -> int:
             if part == "many":
                 many(Engine.from_pretrained(model))
             elif part == "wellformed":
-                bad += wellformed(model, arguments.answers)
+                bad += wellformed(model, arguments.answers, arguments.seed)
             elif arguments.parts == ["long"]:
                 long(model, arguments.frames, arguments.size)
             else:  # peak memory is a process's own
@@ -144,17 +145,17 @@ def long(model: Path, n_frames: int, size: tuple[int, int]) -> None:
         print(f"  the last 32 frames anew for each: {few / spent:.2f} frames/s, {speed * spent / few:.0f} times slower")
 
 
-def wellformed(model: Path, answers: int, batch: int = 100) -> int:
+def wellformed(model: Path, answers: int, seed: int = 0, batch: int = 100) -> int:
     """Print how many answers of randomly initialised models are not well-formed; returns it.
 
     The models are of this configuration but for their depth: one layer is as good for nonsense, and faster.
     """
     config, processor = load_config(model), load_processor(model)
     config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = 1
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     bad = frames = 0
     for number in progress(range(-(-answers // batch)), "random weights", transient=True):
-        torch.manual_seed(number)
+        torch.manual_seed(1_000_000 * seed + number)
         random = ElysiumForConditionalGeneration(config)
         with torch.no_grad():  # far from the usual initialisation, so that answers differ
             for parameter in random.parameters():

@@ -17,7 +17,7 @@ from elysium.boxes import Box
 if TYPE_CHECKING:  # cutting clips needs no model
     from elysium.inference.engine import Query
 
-LOST_BELOW = 0.25  # mean confidence of a clip's boxes under which the object counts as lost; random digits: about 0.2
+LOST_BELOW = 0.25  # mean confidence of a clip's boxes under which the object is lost; the small model: 0.33 to 0.5
 
 Frames = Sequence[np.ndarray]  # RGB uint8 [H, W, 3]
 Track = Callable[[Sequence[Frames], Sequence["Query"]], list[list[Box | None]]]

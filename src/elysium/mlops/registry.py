@@ -10,7 +10,18 @@ from elysium.errors import UserError
 from elysium.mlops.mlflow import connect
 
 ALIAS = "champion"
-_RUNTIME = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "av", "omegaconf", "mlflow", "pandas")
+_RUNTIME = (
+    "torch",
+    "transformers",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "pillow",
+    "av",
+    "omegaconf",
+    "mlflow",
+    "pandas",
+)
 
 
 def register(params: Params, parent: str | None = None) -> tuple[str, bool]:
