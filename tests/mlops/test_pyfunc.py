@@ -75,7 +75,7 @@ def test_a_registered_model_is_found_by_its_address(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     request.addfinalizer(partial(mlflow.set_tracking_uri, mlflow.get_tracking_uri()))
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    with mlflow.start_run():
+    with mlflow.start_run(experiment_id=mlflow.create_experiment("elsewhere")):  # another test may have left one active
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(registry.__file__).with_name("pyfunc.py")),
