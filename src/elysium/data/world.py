@@ -5,7 +5,6 @@ the raw input of the curation. Each item is drawn from `(world seed, split, inde
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -141,9 +140,7 @@ def _raw_video(params: WorldParams, folder: Path, index: int) -> None:
     scene = draw_scene(rng, params.raw_frames, params.raw_size, params.max_objects)
     record = as_record(scene, name, caption(rng, scene), True)
     write_atomic(folder / f"{name}.json", record.to_json())
-    part = folder / f"{name}.{os.getpid()}.part.mp4"
-    write_video(part, list(scene.frames), FPS)
-    os.replace(part, folder / f"{name}.mp4")
+    write_video(folder / f"{name}.mp4", scene.frames, FPS)
 
 
 def _join_raw(params: WorldParams, folder: Path) -> None:
