@@ -16,10 +16,10 @@ TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help env demo data data-push backbones test test-browser lint format bench mlflow clean distclean
+.PHONY: help env demo demo-full ship data data-push backbones test test-browser lint format bench mlflow clean distclean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # The stamp is written last, so an interrupted installation is taken up again by the next `make`.
 $(STAMP): requirements.lock pyproject.toml
@@ -37,8 +37,8 @@ $(STAMP): requirements.lock pyproject.toml
 
 env: $(STAMP)  ## create .venv from requirements.lock (runs once per lock)
 
-data: $(STAMP)  ## fetch data/ from the DVC remote
-	.venv/bin/python -m elysium.offline dvc pull --quiet data.dvc
+data: $(STAMP)  ## fetch data/ and models/ from the DVC remote
+	.venv/bin/python -m elysium.offline dvc pull --quiet data.dvc $(wildcard models/*.dvc)
 
 data-push: $(STAMP)  ## after a change in data/: record it in data.dvc and copy it to the DVC remote
 	.venv/bin/python -m elysium.offline dvc add --quiet data
@@ -49,6 +49,15 @@ data-push: $(STAMP)  ## after a change in data/: record it in data.dvc and copy 
 demo: export PREFECT_HOME := $(CURDIR)/.prefect
 demo: data  ## run the whole pipeline with preset=tiny and print the result table
 	.venv/bin/python flows/full.py --preset $(PRESET)
+
+demo-full:  ## the recipe of models/elysium-tiny (preset=tiny_full): about an hour and a half on two cores
+	$(MAKE) demo PRESET=tiny_full
+
+ship: $(STAMP)  ## after `make demo-full`: make its checkpoint models/elysium-tiny, with a model card, and give it to DVC
+	.venv/bin/python -m elysium.model.ship artifacts/finetune_long/model artifacts/evaluate models/elysium-tiny
+	.venv/bin/python -m elysium.offline dvc add --quiet models/elysium-tiny
+	.venv/bin/python -m elysium.offline dvc push --quiet models/elysium-tiny.dvc
+	@echo "Now commit models/ and .dvc-remote/"
 
 backbones: data  ## make data/backbones anew: the small vision tower and language model (about an hour on two cores)
 	.venv/bin/elysium stage backbones

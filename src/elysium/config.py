@@ -28,9 +28,12 @@ class WorldParams:
     image_size: int = 64
     train_videos: int = 800
     train_frames: int = 32
+    photo_videos: int = 0  # cut-outs of photographs, of `train_frames` frames
     eval_videos: int = 60
     eval_frames: int = 16
     eval_size: int = 128
+    long_videos: int = 0  # held out like `eval`, tracked whole by chained clips
+    long_frames: int = 64
     raw_videos: int = 48
     raw_frames: int = 24
     raw_size: int = 192

@@ -1,19 +1,23 @@
 """The rendered world: reproducible, with boxes that fit what is drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from elysium.config import WorldParams
 from elysium.data import world
+from elysium.data.cutouts import Piece, photographs
 from elysium.data.scenes import SHAPES, draw_scene
 from elysium.data.shards import list_shards, read_records
 
 SMALL = WorldParams(images=6, train_videos=2, train_frames=8, eval_videos=2, eval_frames=8, raw_videos=1, workers=1)
+LONG = replace(SMALL, photo_videos=2, long_videos=1, long_frames=12)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path) -> None:
     for name in ("a", "b"):
-        world.build(SMALL, tmp_path / name)
+        world.build(LONG, tmp_path / name)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
     assert files
     for file in files:
@@ -43,6 +47,30 @@ def test_boxes_are_exact(index: int) -> None:
     found = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
     # Patterns may leave the outermost row pale; a star's tip is thinner than a pixel.
     assert np.abs(np.array(found) - (x1, y1, x2, y2)).max() <= 0.12 * 256 * scene.things[0].side + 3
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_boxes_of_cutouts_are_those_of_their_pixels(index: int) -> None:
+    """The alpha that is painted ends where the box ends, frame by frame."""
+    rng = np.random.default_rng([7, index])
+    piece = Piece.draw(rng, photographs()[0], 256)
+    for frame in range(8):
+        box = piece.box(frame)
+        alpha = piece.paint(np.zeros((256, 256, 3), dtype=np.float32), frame)
+        if box is not None:
+            ys, xs = np.nonzero(alpha > 0.5)
+            found = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            assert np.abs(found - np.array(box) * 256).max() <= 1.5
+
+
+def test_photos_and_long_videos_are_records_like_the_others(tmp_path) -> None:
+    world.build(LONG, tmp_path)
+    photos = list(read_records(tmp_path, "photos"))
+    assert [len(r.frames) for r in photos] == [8, 8]
+    assert all(o.expression == "thing" and len(o.boxes) == 8 for r in photos for o in r.objects)
+    (long,) = read_records(tmp_path, "long-")
+    assert len(long.frames) == 12
+    assert long.frame_size == (128, 128)
 
 
 def test_every_reference_fits_one_thing_alone() -> None:

@@ -1,7 +1,8 @@
 """The rendered world: data to train and to measure on without any download, bit-identical for a seed.
 
-Four splits that share no seed: pictures and videos to train on, videos to evaluate on, and captioned videos (mp4) as
-the raw input of the curation. Each item is drawn from `(world seed, split, index)`.
+Splits that share no seed: pictures and videos to train on, videos to evaluate on (short ones and, where asked for, long
+ones), and captioned videos (mp4) as the raw input of the curation; `photos` are videos of unnamed cut-outs of
+photographs (`data.cutouts`). Each item is drawn from `(world seed, split, index)`.
 """
 
 import json
@@ -16,16 +17,17 @@ import numpy as np
 from rich.progress import track as progress
 
 from elysium.config import WorldParams
+from elysium.data.cutouts import NAME, draw_cutouts
 from elysium.data.scenes import Scene, Thing, draw_scene
 from elysium.data.shards import write_shard
 from elysium.files import write_atomic
 from elysium.samples import ObjectTrack, VideoRecord
 
-SPLITS = {"images": 1, "train": 2, "eval": 3, "raw": 4, "backbones": 5, "single": 6, "album": 7}
+SPLITS = {"images": 1, "train": 2, "eval": 3, "raw": 4, "backbones": 5, "single": 6, "album": 7, "photos": 8, "long": 9}
 _STILL = ("images", "backbones", "single", "album")
 FPS = 10.0
 IMAGES_PER_SHARD, VIDEOS_PER_SHARD = 1000, 50
-ALBUM_FRAMES = 6
+ALBUM_FRAMES = 8
 _MIN_VISIBLE = 0.4  # a thing hidden more than this in every frame is not referred to
 
 
@@ -35,12 +37,14 @@ def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
 
 
 def build(params: WorldParams, out: Path) -> None:
-    """Render every split into `out`: `{images,train,eval}-*.tar` and `raw/`. What is already there is kept."""
+    """Render every split into `out`: `{images,train,photos,eval,long}-*.tar` and `raw/`. What is there is kept."""
     parts: list[Callable[[], None]] = []
     for split, count, per_shard in (
         ("images", params.images, IMAGES_PER_SHARD),
         ("train", params.train_videos, VIDEOS_PER_SHARD),
+        ("photos", params.photo_videos, VIDEOS_PER_SHARD),
         ("eval", params.eval_videos, VIDEOS_PER_SHARD),
+        ("long", params.long_videos, VIDEOS_PER_SHARD),
     ):
         parts += _shard_parts(params, out, split, count, per_shard)
     parts += [partial(_raw_video, params, out / "raw", i) for i in range(params.raw_videos)]
@@ -73,15 +77,34 @@ def _shard(params: WorldParams, path: Path, split: str, start: int, stop: int) -
 
 def world_record(params: WorldParams, split: str, index: int) -> VideoRecord:
     """Item `index` of a split, with JPEG frames."""
+    if split == "photos":
+        return _photo_record(params, index)
     moving = split not in _STILL
     most = 1 if split == "single" else params.max_objects
-    n_frames = {"train": params.train_frames, "eval": params.eval_frames, "album": ALBUM_FRAMES}.get(split, 1)
-    size = params.eval_size if split == "eval" else params.image_size
+    lengths = {"train": params.train_frames, "eval": params.eval_frames, "long": params.long_frames}
+    n_frames = ALBUM_FRAMES if split == "album" else lengths.get(split, 1)
+    size = params.eval_size if split in ("eval", "long") else params.image_size
     rng = rng_of(params.seed, split, index)
     scene = draw_scene(rng, n_frames, size, most, moving, album=split == "album")
     record = as_record(scene, f"{split}-{index:06d}", caption(rng, scene), moving)
     jpegs = tuple(_jpeg(frame) for frame in scene.frames)
     return VideoRecord(**{**record.__dict__, "frames": jpegs})
+
+
+def _photo_record(params: WorldParams, index: int) -> VideoRecord:
+    """A video of cut-outs: objects without a description, to be tracked by a given box."""
+    rng = rng_of(params.seed, "photos", index)
+    drawn = draw_cutouts(rng, params.train_frames, params.image_size, params.max_objects)
+    return VideoRecord(
+        key=f"photos-{index:06d}",
+        source="world",
+        frame_size=(params.image_size, params.image_size),
+        frame_times=tuple(f / FPS for f in range(params.train_frames)),
+        objects=tuple(ObjectTrack(NAME, boxes, NAME) for boxes in drawn.boxes),
+        captions=(),
+        metadata={"fps": FPS, "visible": drawn.visible},
+        frames=tuple(_jpeg(frame) for frame in drawn.frames),
+    )
 
 
 def as_record(scene: Scene, key: str, captions: tuple[str, ...], moving: bool) -> VideoRecord:

@@ -7,6 +7,7 @@ table and plot from them alone.
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,22 @@ from elysium.evaluation.reg import REGScorer
 from elysium.evaluation.score import NAMES, Rows, Scores, score_set
 from elysium.inference.render import contact_sheet, render_tracks
 
-# set -> stage whose eval-*.tar it is
-SETS = {"world": "world", "curated": "curate"}
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Shards `PREFIX*.tar` of a stage. `whole`: every frame counts, and words are not sought frame by frame."""
+
+    stage: str
+    prefix: str = "eval-"
+    whole: bool = False
+
+
+SETS = {
+    "world": EvalSet("world"),
+    "world_long": EvalSet("world", "long-", whole=True),
+    "curated": EvalSet("curate"),
+}
+WHOLE_JOBS = ("sot", "rsot", "csrt")
 
 
 def run(params: Params, out: Path) -> None:
@@ -64,9 +79,9 @@ def evaluate_model(
         "model": params.eval.model,
         "preset": params.preset,
         "tasks": list(params.eval.tasks),
-        "jobs": jobs_of(params.eval),
         "sets": {
-            name: {"videos": len({i.video for i in items}), "items": len(items)} for name, (items, _) in sets.items()
+            name: {"videos": len({i.video for i in items}), "items": len(items), "jobs": _jobs(name, params)}
+            for name, (items, _) in sets.items()
         },
         "notes": notes,
     }
@@ -92,7 +107,7 @@ def score(out: Path, reg: REGScorer | None = None) -> dict[str, Scores]:
     scores: dict[str, Scores] = {}
     for name, size in about["sets"].items():
         if size["items"]:
-            jobs = {job: read_predictions(_path(out, name, job)) for job in about["jobs"]}
+            jobs = {job: read_predictions(_path(out, name, job)) for job in size["jobs"]}
             scores[name] = score_set(name, jobs, about["tasks"], reg)
     rows: Rows = [row for s in scores.values() for row in s.rows]
     groups: Rows = [row for s in scores.values() for row in s.groups]
@@ -106,18 +121,25 @@ def _load_sets(params: Params) -> tuple[dict[str, tuple[list[Item], str]], list[
     """`set -> (items, hash of its shards)`, and what there is to say about sets that are empty."""
     sets: dict[str, tuple[list[Item], str]] = {}
     notes = []
-    for name, stage in SETS.items():
-        folder = params.stage_dir(stage)
-        shards = sorted(folder.glob("eval-*.tar"))
-        items = load_items(folder, "eval-", frames=params.eval.frames, limit=params.eval.limit) if shards else []
+    for name, of in SETS.items():
+        folder = params.stage_dir(of.stage)
+        shards = sorted(folder.glob(f"{of.prefix}*.tar"))
+        if not shards and of.whole:
+            continue  # only some worlds have long videos
+        frames = 0 if of.whole else params.eval.frames
+        items = load_items(folder, of.prefix, frames=frames, limit=params.eval.limit) if shards else []
         sets[name] = (items, fingerprint(shards))
         if not shards:
-            notes.append(f"{name}: not evaluated, because {folder} holds no eval-*.tar")
+            notes.append(f"{name}: not evaluated, because {folder} holds no {of.prefix}*.tar")
         elif not items:
-            notes.append(f"{name}: not evaluated, because {folder}/eval-*.tar hold no object seen in two frames")
+            notes.append(f"{name}: not evaluated, because {folder}/{of.prefix}*.tar hold no object seen in two frames")
         elif name == "curated":
             notes.append(f"{name}: the truth is what the curation pipeline found, not what people drew")
     return sets, notes
+
+
+def _jobs(name: str, params: Params) -> list[str]:
+    return [job for job in jobs_of(params.eval) if job in WHOLE_JOBS or not SETS[name].whole]
 
 
 def _predict_all(
@@ -127,7 +149,7 @@ def _predict_all(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         for name, (items, data_hash) in sets.items():
-            for job in jobs_of(params.eval) if items else []:
+            for job in _jobs(name, params) if items else []:
                 made_from = {"model": model_hash, "data": data_hash, "settings": settings}
                 if not predict(model, job, items, params.eval, _path(out, name, job), made_from, progress):
                     progress.console.print(f"{name}_{job}: already there, not computed again")
