@@ -26,7 +26,8 @@ def params(tmp_path: Path) -> Params:
 
 
 def test_shares_keep_the_papers_token_counts():
-    kept = [v.kept(576) for v in ablations.table7().values() if v.adapter == "tselector" and v.gate == "mlp"]
+    curve = [v for name, v in ablations.table7().items() if name.startswith("tselector") and name.count("-") == 1]
+    kept = [v.kept(576) for v in curve]
     assert kept == [1, 36, 72, 108, 144, 256, 288]
     assert ablations.table7()["none"].kept(576) == 576
 
@@ -43,6 +44,19 @@ def test_a_variant_changes_adapter_seed_and_folder_alone(params: Params):
     assert (own.adapter.name, own.adapter.num_kept, own.seed) == ("random", 12, 2)
     assert replace(own, adapter=params.adapter, seed=params.seed, artifacts=params.artifacts) == params
     assert own.train["pretrain"].mixture["images"].folder == params.train["pretrain"].mixture["images"].folder
+
+
+def test_a_fixed_gate_and_other_bins_change_just_that(params: Params):
+    from dataclasses import replace
+
+    fixed = ablations.variant_params(params, ablations.table7()["tselector-3_16-fixed_gate"], params.seed)
+    assert [fixed.train[stage].trainable for stage in ablations.STAGES] == [
+        ["projection"],
+        ["vision", "projection", "text"],
+    ]
+    fine = ablations.variant_params(params, ablations.table7()["tselector-3_16-1000_bins"], params.seed)
+    assert replace(fine, model=params.model, artifacts=params.artifacts) == params
+    assert fine.model.bins == 1000
 
 
 def test_seeds_become_a_mean_and_students_interval():

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student_t
 
-from elysium.config import AdapterParams, Params
+from elysium.config import AdapterParams, Params, TrainParams
 from elysium.errors import UserError
 from elysium.evaluation.report import write_csv
 from elysium.files import write_atomic
@@ -31,19 +31,27 @@ RIVALS = ("concat", "cross_attention", "strided", "random", "average_pool")
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table: the adapter by name, and how many of the tokens go on."""
+    """A row of the table: the adapter by name, how many of the tokens go on, and what else is not as configured.
+
+    A gate that does not learn stays as it was drawn: the official code's top-k gives it no gradient.
+    """
 
     adapter: str
     share: Fraction
     gate: str = "mlp"
+    gate_learns: bool = True
+    bins: int = 0  # of the coordinates; 0: as configured
 
     @property
     def name(self) -> str:
         """As on the command line: `tselector-3_16`, `none`, `tselector-3_16-token_mixing`."""
         if self.adapter == "none":
             return "none"
-        name = f"{self.adapter}-{self.share.numerator}_{self.share.denominator}"
-        return name if self.gate == "mlp" else f"{name}-{self.gate}"
+        parts = [self.adapter, f"{self.share.numerator}_{self.share.denominator}"]
+        parts += [self.gate] if self.gate != "mlp" else []
+        parts += [] if self.gate_learns else ["fixed_gate"]
+        parts += [f"{self.bins}_bins"] if self.bins else []
+        return "-".join(parts)
 
     def kept(self, num_tokens: int) -> int:
         """Tokens kept of `num_tokens`, at least one."""
@@ -51,20 +59,28 @@ class Variant:
 
 
 def table7() -> dict[str, Variant]:
-    """The variants of Table 7, the controls that it lacks, and the released checkpoint's gate, by name."""
+    """The variants of Table 7 by name, the controls that it lacks, and what the paper did not vary: gate and bins."""
     variants = [Variant("none", Fraction(1))]
     variants += [Variant(rival, REFERENCE) for rival in RIVALS]
     variants += [Variant("tselector", share) for share in KEPT]
     variants += [Variant("tselector", REFERENCE, "token_mixing")]
+    variants += [Variant("tselector", REFERENCE, gate_learns=False)]
+    variants += [Variant("tselector", REFERENCE, bins=1000)]
     return {v.name: v for v in variants}
 
 
 def variant_params(params: Params, variant: Variant, seed: int) -> Params:
-    """The parameters of one run: another adapter, seed and output folder, nothing else."""
+    """The parameters of one run: what the variant names, seed and output folder, nothing else."""
     num_tokens = (params.model.image_size // _patch_size(params)) ** 2
     adapter = AdapterParams(variant.adapter, variant.kept(num_tokens), variant.gate)
     artifacts = Path(params.artifacts) / "ablations" / f"{variant.name}-{seed}"
-    return replace(params, adapter=adapter, seed=seed, artifacts=str(artifacts))
+    model = replace(params.model, bins=variant.bins) if variant.bins else params.model
+    train = params.train if variant.gate_learns else {k: _without_gate(p) for k, p in params.train.items()}
+    return replace(params, adapter=adapter, model=model, train=train, seed=seed, artifacts=str(artifacts))
+
+
+def _without_gate(p: TrainParams) -> TrainParams:
+    return replace(p, trainable=["projection" if part == "adapter" else part for part in p.trainable])
 
 
 def _patch_size(params: Params) -> int:
