@@ -98,9 +98,11 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "in", tmp_path / "out")
     assert list(tars(tmp_path / "out")) == ["llava_558k-000000.tar", "llava_558k-000001.tar"]
+    (tmp_path / "out/llava_558k-000002.1234.part").write_bytes(b"half a shard")
     built.clear()
     run(tmp_path / "in", tmp_path / "out")
     assert built == [2]
+    assert not list((tmp_path / "out").glob("*.part"))
     assert tars(tmp_path / "out") == tars(tmp_path / "whole")
     assert (tmp_path / "out/report.json").read_text() == (tmp_path / "whole/report.json").read_text()
 

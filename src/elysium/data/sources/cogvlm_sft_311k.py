@@ -4,16 +4,18 @@ Three folders (`llava_details-minigpt4_3500_formate`, `llava_instruction_multi_c
 `llava_instruction_single_conversation_formate`; their spelling varies, so any folder of the form is read) hold
 `images/NAME.jpg` and `labels_en/NAME.json` (the card's text says `labels`, the zip has `labels_en` and `labels_zh`):
 `{"captions": [{"role": "caption", "content"}]}` or `{"conversations": [{"role": "user" | "assistant", "content"}]}`.
-The English half is read (155,771 pictures); 311K counts the Chinese translation, too, which Vicuna does not serve.
+The English half is read (155,771 pictures); 311K counts the Chinese translation, too, which Vicuna does not serve. A
+caption stands without the request it answers; it is given one of `assets/prompts/describe.txt`, by the file's name.
 """
 
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from elysium.data.sources.reading import MALFORMED, Drop, Item, Reading, Source
 from elysium.errors import UserError
-from elysium.prompts import IMAGE
+from elysium.prompts import IMAGE, templates
 from elysium.samples import Turn
 
 
@@ -34,12 +36,16 @@ def _entry(path: Path) -> Item | Drop:
     part = path.parent.parent
     try:
         row = json.loads(path.read_bytes())
-        captions = tuple(c["content"].strip() for c in row.get("captions", ()))
-        dialogues = (_turns(row["conversations"]),) if "captions" not in row else ()
+        if "captions" in row:
+            requests = templates("describe")
+            asked = requests[zlib.crc32(path.stem.encode()) % len(requests)]
+            dialogues = tuple((Turn(asked, c["content"].strip()),) for c in row["captions"])
+        else:
+            dialogues = (_turns(row["conversations"]),)
     except (*MALFORMED, OSError) as error:
         return Drop("malformed entry", f"{path}: {error!r}")
     media = part / "images" / f"{path.stem}.jpg"
-    return Item(f"{part.name}-{path.stem}", str(path), media, captions=captions, dialogues=dialogues)
+    return Item(f"{part.name}-{path.stem}", str(path), media, dialogues=dialogues)
 
 
 def _turns(said: list[dict[str, str]]) -> tuple[Turn, ...]:

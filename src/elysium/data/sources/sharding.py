@@ -71,6 +71,8 @@ def shard(
     reading = SOURCES[settings.source].read(root)
     out.mkdir(parents=True, exist_ok=True)
     _check_settings(settings, out)
+    for part in out.glob("*.part"):  # what a killed run left
+        part.unlink()
     total = min(limit, reading.total) if limit and reading.total is not None else (limit or reading.total)
     numbers = []
     with _bar(settings.source, total, progress) as (bar, task), _Pool(workers, settings, out) as pool:
