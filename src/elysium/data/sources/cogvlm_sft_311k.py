@@ -36,6 +36,7 @@ def _entry(path: Path) -> Item | Drop:
     part = path.parent.parent
     try:
         row = json.loads(path.read_bytes())
+        dialogues: tuple[tuple[Turn, ...], ...]
         if "captions" in row:
             requests = templates("describe")
             asked = requests[zlib.crc32(path.stem.encode()) % len(requests)]
