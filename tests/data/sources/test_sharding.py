@@ -152,7 +152,8 @@ def test_a_folder_made_with_other_settings_is_left_alone(tmp_path: Path) -> None
 def test_pictures_are_copied_if_they_can_be_and_encoded_anew_if_not(tmp_path: Path) -> None:
     pictures(tmp_path / "in", 6)
     folder = tmp_path / "in/images"
-    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:-200])  # cut short
+    Image.effect_noise(official.SIZE, 50).save(folder / "1.jpg")
+    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:-400])  # cut short, the header is whole
     (folder / "2.jpg").write_bytes(b"no picture")
     Image.new("CMYK", official.SIZE).save(folder / "3.jpg")
     Image.new("RGBA", official.SIZE, (255, 0, 0, 255)).save(folder / "x.png")
