@@ -84,6 +84,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures(tmp_path / "in", 10)
+    (tmp_path / "in/images/9.jpg").write_bytes(b"no picture")
     run(tmp_path / "in", tmp_path / "whole")
     built: list[int] = []
     build = sharding.build

@@ -210,6 +210,7 @@ def test_malformed_entries_are_counted_with_file_and_entry(
     told = " ".join(d["where"] for d in dropped)
     assert all(f"{root / file}: entry {i}" in told for i in range(3))
     assert report["dropped"]["malformed entry"] >= 2
+    assert report["counts"]["entries"] == len(sound) + len(broken)
 
 
 def test_malformed_questions_labels_lines_and_xml_are_counted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from elysium.data.sources.reading import Film, Media, Member
 from elysium.data.video import MAX_PIXELS, UnreadableVideo, probe, read_frames
@@ -78,6 +78,8 @@ def _picture(data: bytes, where: str, longest_side: int) -> tuple[bytes, tuple[i
                 image.load()
                 return data, (width, height)
             upright = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise MediaError("unreadable picture", f"{where}: no picture in a known format") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MediaError("unreadable picture", f"{where}: {' '.join(str(error).split())}") from error
     size = upright.size

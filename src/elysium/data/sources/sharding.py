@@ -45,11 +45,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The entries of one shard."""
+    """The entries of one shard, and those among them that could not be read."""
 
     number: int
     items: tuple[Item, ...]
     dropped: tuple[Drop, ...]
+
+    def __len__(self) -> int:
+        return len(self.items) + len(self.dropped)
 
     def fingerprint(self, settings: Settings) -> str:
         return hashlib.sha256(repr((settings, self.items, self.dropped)).encode()).hexdigest()
@@ -79,7 +82,7 @@ def shard(
         for chunk in _chunks(reading.entries, settings.per_shard, limit):
             numbers.append(chunk.number)
             if _is_done(chunk, settings, out):
-                bar.advance(task, len(chunk.items))
+                bar.advance(task, len(chunk))
             else:
                 for finished in pool.put(chunk):
                     bar.advance(task, finished)
@@ -151,7 +154,7 @@ def _remove_stale(settings: Settings, out: Path, count: int) -> None:
 
 def build(chunk: Chunk, settings: Settings, out: Path) -> int:
     """Make one shard and its journal; returns the number of its entries."""
-    counts: Counter[str] = Counter(entries=len(chunk.items))
+    counts: Counter[str] = Counter(entries=len(chunk))
     dropped = list(chunk.dropped)
     missing: list[int] = []
 
@@ -182,7 +185,7 @@ def build(chunk: Chunk, settings: Settings, out: Path) -> int:
         "dropped": [asdict(d) for d in dropped],
     }
     write_atomic(_journal(settings, out, chunk.number), json.dumps(body))
-    return len(chunk.items)
+    return len(chunk)
 
 
 def _counts(made: VideoRecord) -> dict[str, int]:
