@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from elysium.data.shards import _members, write_shard
+from elysium.data.shards import tar_members, write_shard
 from elysium.samples import ObjectTrack, VideoRecord
 
 SAMPLES, ROUNDS = 1000, 7
@@ -26,7 +26,7 @@ def main() -> None:
         times: dict[str, list[float]] = {"headers": [], "tarfile": []}
         for _ in range(ROUNDS):
             start = time.perf_counter()
-            ours = list(_members(path))
+            ours = list(tar_members(path))
             times["headers"].append(time.perf_counter() - start)
             start = time.perf_counter()
             with tarfile.open(path, "r:") as tar:

@@ -1,4 +1,5 @@
-"""The record that flows from shard to batch: a video (or a picture: one frame) with described, boxed objects."""
+"""The record that flows from shard to batch: a video (or a picture: one frame) with described, boxed objects, captions,
+and dialogues about it."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elysium.boxes import Box
+
+BOX = "<box>"
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,27 @@ class ObjectTrack:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A question and its answer; the n-th `<box>` in the two texts stands for the n-th of `boxes` (normalised xyxy)."""
+
+    question: str
+    answer: str
+    boxes: tuple[Box, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.question.strip() or not self.answer.strip():
+            raise ValueError("a turn needs a question and an answer")
+        if (self.question + self.answer).count(BOX) != len(self.boxes):
+            raise ValueError(f"{len(self.boxes)} boxes for the {BOX} of {self.question!r}, {self.answer!r}")
+
+
+@dataclass(frozen=True)
 class VideoRecord:
     """A captioned video. `frames` holds one encoded JPEG per frame; a picture is a video of one frame.
 
     `frame_times` are seconds from the start of the source video, so boxes stay aligned when a user re-extracts frames.
-    `frame_size` is (width, height) in pixels of the original frame, to which the boxes are normalised.
+    `frame_size` is (width, height) in pixels of the original frame, to which the boxes are normalised. The turns of one
+    dialogue belong together and keep their order; several dialogues are independent of each other.
     """
 
     key: str
@@ -37,6 +56,7 @@ class VideoRecord:
     captions: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     frames: tuple[bytes, ...] = field(default=(), repr=False)
+    dialogues: tuple[tuple[Turn, ...], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.frame_times)
@@ -48,8 +68,10 @@ class VideoRecord:
 
     def to_json(self) -> str:
         """The `.json` member of a shard: all fields except the pixels, keys sorted."""
+        talk = [[[t.question, t.answer, t.boxes] for t in dialogue] for dialogue in self.dialogues]
         return json.dumps(
             {
+                **({"dialogues": talk} if talk else {}),
                 "key": self.key,
                 "source": self.source,
                 "frame_size": self.frame_size,
@@ -73,6 +95,10 @@ class VideoRecord:
             frame_size=(int(d["frame_size"][0]), int(d["frame_size"][1])),
             frame_times=tuple(map(float, d["frame_times"])),
             captions=tuple(d["captions"]),
+            dialogues=tuple(
+                tuple(Turn(question, answer, tuple(map(_box, boxes))) for question, answer, boxes in dialogue)
+                for dialogue in d.get("dialogues", ())
+            ),
             metadata=d["metadata"],
             objects=tuple(
                 ObjectTrack(o["expression"], tuple(None if b is None else _box(b) for b in o["boxes"]), o["class"])

@@ -5,7 +5,7 @@ import pytest
 
 from elysium.data.shards import Shard, list_shards, write_shard, write_shards
 from elysium.errors import UserError
-from elysium.samples import ObjectTrack, VideoRecord
+from elysium.samples import ObjectTrack, Turn, VideoRecord
 
 
 def record(key: str, n: int = 3) -> VideoRecord:
@@ -64,3 +64,17 @@ def test_a_folder_without_shards_says_what_to_do(tmp_path) -> None:
 def test_an_object_needs_as_many_boxes_as_frames() -> None:
     with pytest.raises(ValueError, match="2 boxes for 3 frames"):
         VideoRecord("k", "s", (1, 1), (0.0, 0.1, 0.2), (ObjectTrack("ball", (None, None)),))
+
+
+def test_dialogues_come_back_as_they_were(tmp_path) -> None:
+    turns = (Turn("What is in <box>?", "A dog.", ((0.1, 0.2, 0.3, 0.4),)), Turn("Where?", "On the <not a box>."))
+    made = VideoRecord("k", "s", (9, 9), (0.0,), (), (), {}, (b"x",), (turns, turns[1:]))
+    write_shard(tmp_path / "a.tar", [made])
+    assert Shard(tmp_path / "a.tar")[0] == made
+    assert b"dialogues" not in record("k").to_json().encode()  # shards of before keep their bytes
+
+
+@pytest.mark.parametrize(("question", "answer", "boxes"), [("", "a", ()), ("q", " ", ()), ("q <box>", "a", ())])
+def test_a_turn_needs_two_texts_and_its_boxes(question: str, answer: str, boxes: tuple) -> None:
+    with pytest.raises(ValueError, match=r"question and an answer|boxes for"):
+        Turn(question, answer, boxes)

@@ -5,7 +5,7 @@ import pytest
 
 from elysium.boxes import format_box, parse_boxes
 from elysium.data.tasks import Clip, make_conversation
-from elysium.samples import ObjectTrack, VideoRecord
+from elysium.samples import ObjectTrack, Turn, VideoRecord
 
 BALL = ObjectTrack("red ball", tuple((0.1 + 0.05 * i, 0.1, 0.3 + 0.05 * i, 0.3) for i in range(6)), "ball")
 LEAVES = ObjectTrack("blue box", ((0.5, 0.5, 0.8, 0.8), *[None] * 5), "box")
@@ -59,3 +59,44 @@ def test_motion_words_are_kept_from_still_pictures() -> None:
 def test_an_unknown_task_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         talk("segment")
+
+
+WHERE = Turn("Which is left of <box>?", "<box>", ((0.5, 0.5, 0.8, 0.8), (0.1, 0.1, 0.3, 0.3)))
+TALKS = ((Turn("What?", "A ball."), Turn("Its colour?", "Red.")), (WHERE,), (Turn("How many?", "2"),))
+TALKED = VideoRecord("k", "test", (100, 100), tuple(map(float, range(20))), (), ("A red ball.",), dialogues=TALKS)
+
+
+def test_ask_gives_one_dialogue_whole_and_in_order() -> None:
+    seen = set()
+    for seed in range(20):
+        made = talk("ask", record=TALKED, seed=seed)
+        (first, *_), *later = made.turns
+        assert first.startswith("Frame 1: <image>, Frame 2: <image>")
+        seen.add((first.split("\n")[1], *later))
+    assert seen == {("What?", ("Its colour?", "Red.")), ("Which is left of [50,50,80,80]?",), ("How many?",)}
+    assert talk("ask") is None
+
+
+def test_vqa_gives_several_questions_and_says_what_kind_of_answer_it_wants() -> None:
+    made = talk("vqa", "vqa", "vqa", record=TALKED)
+    assert sorted(answer for _, answer in made.turns) == ["2", "A ball.", "[10,10,30,30]"]
+    for asked, answer in made.turns:
+        assert ("coordinates" in asked) == answer.startswith("[")
+        assert asked.rstrip() != asked.split("?")[0] + "?"
+    assert sum("<image>" in asked for asked, _ in made.turns) == 1
+    assert len(talk("vqa", record=TALKED).turns) == 1
+
+
+def test_what_is_about_the_whole_video_sees_as_much_of_it_as_the_frames_allow() -> None:
+    for task in ("ask", "vqa", "caption"):
+        for seed in range(20):
+            frames = talk(task, record=TALKED, seed=seed, clip=Clip((2, 8), (1, 60))).frames
+            step = frames[1] - frames[0]
+            assert frames[-1] + step > 19 - frames[0]  # no wider interval fits
+
+
+def test_a_picture_is_not_called_a_video() -> None:
+    still = VideoRecord("k", "test", (9, 9), (0.0,), (), ("A red ball.",))
+    for seed in range(8):
+        ((asked, answer),) = talk("caption", record=still, seed=seed).turns
+        assert "picture" in asked and answer == "A red ball."

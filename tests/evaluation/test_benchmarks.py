@@ -18,10 +18,10 @@ from hypothesis.extra.numpy import arrays
 
 from elysium.boxes import Box
 from elysium.cli import main
+from elysium.data.plain_pickle import read_plain_pickle
 from elysium.errors import UserError
 from elysium.evaluation import benchmarks
 from elysium.evaluation.benchmarks import results
-from elysium.evaluation.benchmarks.plain_pickle import read_plain_pickle
 from elysium.evaluation.benchmarks.run import Model, Options, evaluate
 from elysium.evaluation.benchmarks.sequences import read_boxes
 from elysium.evaluation.report import paper_tables

@@ -55,7 +55,7 @@ def read_annotations(path: Path) -> list[VideoRecord]:
         try:
             row = json.loads(line)
             grouped.setdefault(row["vid"], []).append(row)
-            _track(row)
+            read_track(row)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}:{number}: not a line of ElysiumTrack ({error!r})") from error
     return [_record(vid, rows) for vid, rows in grouped.items()]
@@ -69,13 +69,14 @@ def _record(vid: str, rows: list[dict[str, Any]]) -> VideoRecord:
         source=first["source"],
         frame_size=(int(first["frame_size"][0]), int(first["frame_size"][1])),
         frame_times=tuple(map(float, meta.get("frame_times", range(n_frames)))),
-        objects=tuple(map(_track, rows)),
+        objects=tuple(map(read_track, rows)),
         captions=tuple(meta.get("captions", ())),
         metadata=meta.get("record", {}),
     )
 
 
-def _track(row: dict[str, Any]) -> ObjectTrack:
+def read_track(row: dict[str, Any]) -> ObjectTrack:
+    """The object of one line. Raises KeyError, TypeError or ValueError on a line of another form."""
     boxes: list[Box | None] = []
     for box in row["box"]:
         if box is None:

@@ -59,7 +59,7 @@ def write_shards(folder: Path, prefix: str, records: Iterable[VideoRecord], per_
     return paths
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, int]]:
+def tar_members(path: Path) -> Iterator[tuple[str, int, int]]:
     """Name, offset and size of each file in a tar.
 
     Plain headers are read directly, ten times as fast as tarfile does (benchmarks/shard_index.py); a tar with
@@ -93,7 +93,7 @@ class Shard:
         self.path = path
         index: dict[str, dict[int, tuple[int, int]]] = {}
         try:
-            for name, offset, size in _members(path):
+            for name, offset, size in tar_members(path):
                 match = _MEMBER.match(name)
                 if match:
                     frame = -1 if match["frame"] is None else int(match["frame"])

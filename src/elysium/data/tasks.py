@@ -1,7 +1,8 @@
 """From a record to a conversation about it, task by task.
 
 Every draw comes from the sample's own generator. A conversation may have several turns about the same frames, each on
-another object, so that no answer can be copied from an earlier turn; one vision pass then serves them all. A record
+another object, so that no answer can be copied from an earlier turn; one vision pass then serves them all. A record may
+also bring questions and answers of its own: `ask` takes one dialogue whole, `vqa` several short questions. A record
 that cannot serve a task (no object with a box in the first frame, say) gives None; the mixture counts it.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from elysium.boxes import Box, format_box
 from elysium.data.sampling import sample_clip
 from elysium.prompts import boxes_answer, frames_text, objects_answer, question
-from elysium.samples import VideoRecord
+from elysium.samples import BOX, Turn, VideoRecord
 
 MIN_VISIBLE = 0.35  # share of an object that must be unhidden in the frame that refers to it
 
@@ -39,20 +40,25 @@ def make_conversation(
 ) -> Conversation | None:
     """One turn per task of `tasks`, as far as the record has objects for them; None if it has none for the first.
 
-    The first task decides between one frame (rec, detect) and a clip. Raises KeyError on an unknown task.
+    The first task decides between one frame (rec, detect), a clip, and a clip as wide as it may be (caption, ask, vqa);
+    ask gives all turns of one dialogue, vqa as many questions as there are tasks. Raises KeyError on an unknown task.
     """
     n_frames = len(record.frame_times)
     if tasks[0] in STILL:
         frames = [int(rng.integers(n_frames))]
     else:
-        frames = [int(f) for f in sample_clip(n_frames, rng, clip.frames, clip.interval)]
+        widest = tasks[0] in WHOLE
+        frames = [int(f) for f in sample_clip(n_frames, rng, clip.frames, clip.interval, widest)]
+    turns: list[tuple[str, str]] = []
+    if tasks[0] in _TALK:
+        turns = _TALK[tasks[0]](record, len(tasks), rng, bins)
+        return _conversation(turns, frames) if turns else None
     if tasks[0] in _SCENE:
         turn = _SCENE[tasks[0]](record, frames, rng, bins)
         return None if turn is None else _conversation([turn], frames)
-    turns: list[tuple[str, str]] = []
     left = [int(i) for i in rng.permutation(len(record.objects))]
     for task in tasks:
-        if task in _SCENE or (task in STILL and len(frames) > 1):
+        if task in _SCENE or task in _TALK or (task in STILL and len(frames) > 1):
             continue
         for index in left:
             turn = _OBJECT[task](record, index, frames, rng, bins)
@@ -152,10 +158,40 @@ def _detect(record: VideoRecord, frames: list[int], rng: np.random.Generator, bi
 def _caption(record: VideoRecord, frames: list[int], rng: np.random.Generator, bins: int) -> tuple[str, str] | None:
     if not record.captions:
         return None
-    return question("caption", rng), record.captions[int(rng.integers(len(record.captions)))]
+    asked = question("caption" if len(record.frame_times) > 1 else "caption_picture", rng)
+    return asked, record.captions[int(rng.integers(len(record.captions)))]
+
+
+def _ask(record: VideoRecord, count: int, rng: np.random.Generator, bins: int) -> list[tuple[str, str]]:
+    """All turns of one dialogue, in their order."""
+    if not record.dialogues:
+        return []
+    dialogue = record.dialogues[int(rng.integers(len(record.dialogues)))]
+    return [_with_boxes(turn, turn.question, bins) for turn in dialogue]
+
+
+def _vqa(record: VideoRecord, count: int, rng: np.random.Generator, bins: int) -> list[tuple[str, str]]:
+    """The first turns of `count` dialogues, with a line that asks for a short answer, or for a box."""
+    chosen = rng.permutation(len(record.dialogues))[:count]
+    turns = [record.dialogues[int(i)][0] for i in chosen]
+    return [_with_boxes(t, question("point" if t.boxes else "vqa", rng, question=t.question), bins) for t in turns]
+
+
+def _with_boxes(turn: Turn, asked: str, bins: int) -> tuple[str, str]:
+    """Question and answer with their boxes as text."""
+    answer = turn.answer
+    for box in turn.boxes:
+        place = format_box(box, bins)
+        if BOX in asked:
+            asked = asked.replace(BOX, place, 1)
+        else:
+            answer = answer.replace(BOX, place, 1)
+    return asked, answer
 
 
 STILL = ("rec", "detect")
+WHOLE = ("caption", "ask", "vqa")  # about all of a video, not about some object in some of its frames
 _OBJECT: dict[str, Callable[..., tuple[str, str] | None]] = {"rec": _rec, "reg": _reg, "sot": _sot, "rsot": _rsot}
 _SCENE: dict[str, Callable[..., tuple[str, str] | None]] = {"detect": _detect, "caption": _caption}
-TASKS = (*_OBJECT, *_SCENE)
+_TALK: dict[str, Callable[..., list[tuple[str, str]]]] = {"ask": _ask, "vqa": _vqa}
+TASKS = (*_OBJECT, *_SCENE, *_TALK)
