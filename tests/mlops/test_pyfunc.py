@@ -4,11 +4,11 @@ import base64
 import json
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.pyfunc import PythonModelContext
 
 from elysium.data.video import read_frames, write_video
 from elysium.errors import UserError
@@ -17,21 +17,13 @@ from elysium.inference.engine import Query
 from elysium.mlops import registry
 from elysium.mlops.pyfunc import ElysiumModel
 from elysium.model.loading import find_model
-from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_processor
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("served") / "model"
-    tiny_model(tiny_config(CONV)).save_pretrained(path)
-    tiny_processor().save_pretrained(path)
-    return path
+from tests.model.tiny import frames
 
 
 @pytest.fixture(scope="module")
 def served(checkpoint: Path) -> ElysiumModel:
     model = ElysiumModel()
-    model.load_context(SimpleNamespace(artifacts={"checkpoint": str(checkpoint)}))
+    model.load_context(PythonModelContext({"checkpoint": str(checkpoint)}, None))
     return model
 
 
