@@ -314,5 +314,5 @@ def test_a_model_that_is_nowhere_is_one_line(tmp_path: Path, monkeypatch: pytest
     assert find_model("some/folder/deep") == Path("some/folder/deep")
     with pytest.raises(UserError, match=r"no mlflow.db here"):
         find_model("models:/elysium@champion")
-    with pytest.raises(UserError, match="^elysium-tests/no-such-model: no such folder"):
+    with pytest.raises(UserError, match=r"^elysium-tests/no-such-model: no such folder"):
         find_model("elysium-tests/no-such-model")
