@@ -32,8 +32,8 @@ OpenModel = Callable[[], Model]
 class Options:
     """How a benchmark is run. `shard` (k, n) predicts every n-th sequence from the k-th on; `limit` 0 means all.
 
-    `jobs` replaces the benchmark's own (sot, rsot, frames, csrt, reg, reg_one_frame); `predictions` scores what lies
-    there, by whatever tracker: a folder of raw results, or for REC and VideoQA a file of JSON lines.
+    `jobs` replaces the benchmark's own (sot, csrt, rsot, frames, csrt_words, reg, reg_one_frame); `predictions` scores
+    what lies there, by whatever tracker: a folder of raw results, or for REC and VideoQA a file of JSON lines.
     """
 
     limit: int = 0

@@ -19,8 +19,14 @@ from elysium.evaluation.reg import REGScorer
 from elysium.evaluation.score import Rows, Scores, score_set
 from elysium.inference.render import contact_sheet
 
-TRACKERS = {"sot": "elysium_sot", "rsot": "elysium_rsot", "frames": "elysium_per_frame", "csrt": "csrt"}
-BY_WORDS = ("rsot", "frames", "reg", "reg_one_frame")  # jobs that need an expression
+TRACKERS = {
+    "sot": "elysium_sot",
+    "rsot": "elysium_rsot",
+    "frames": "elysium_per_frame",
+    "csrt": "csrt",
+    "csrt_words": "csrt_words",
+}
+BY_WORDS = ("rsot", "frames", "csrt_words", "reg", "reg_one_frame")  # jobs that need an expression
 SHEET = 8  # frames of a drawn sequence
 
 
