@@ -1,20 +1,32 @@
 """Trajectories by the grammar, with and without motion drafts, beside plain `generate`: passes, time, equal boxes.
 
     python benchmarks/decoding.py [--model artifacts/finetune_long/model] [--world artifacts/world] [--objects 32]
+    python benchmarks/decoding.py --count artifacts/evaluate/predictions/world_rsot.jsonl [--model ...]
 
 Both sides answer the same questions about the same held-out videos in one run, alternating; figures are ratios to
-`generate`. It needs a trained model: with random weights no draft is ever right.
+`generate`. It needs a trained model: with random weights no draft is ever right. `--count` runs no model: it counts, on
+the stored answers, the passes that each way needs by this model's tokenizer and by LLaMA's.
 """
 
 import argparse
+import gzip
+import json
 import sys
 import time
 from pathlib import Path
 
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
 from elysium.errors import UserError
 from elysium.evaluation.items import load_items
+from elysium.inference.decoding import Grammar, Walk
 from elysium.inference.engine import Engine, Query
+from elysium.model import ElysiumProcessor
 from elysium.model.loading import load_model, load_processor
+from elysium.prompts import boxes_answer
+
+LLAMA = Path(__file__).parents[1] / "tests/assets/llama_tokenizer.json.gz"
 
 
 def main() -> int:
@@ -24,8 +36,12 @@ def main() -> int:
     parser.add_argument("--world", type=Path, default=Path("artifacts/world"))
     parser.add_argument("--objects", type=int, default=32)
     parser.add_argument("--frames", type=int, nargs="*", default=[8, 16])
+    parser.add_argument("--count", type=Path, help="a file of predictions")
     arguments = parser.parse_args()
     try:
+        if arguments.count:
+            count(load_processor(arguments.model), arguments.count)
+            return 0
         model, processor = load_model(arguments.model), load_processor(arguments.model)
         for frames in arguments.frames:
             measure(model, processor, arguments.world, frames, arguments.objects)
@@ -33,6 +49,29 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def count(processor: ElysiumProcessor, predictions: Path) -> None:
+    """Print, for both tokenizers, the passes of the same answers: one a token, and one a free choice."""
+    answers = [[b and tuple(b) for b in row["boxes"]] for row in map(json.loads, predictions.open())]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_buffer(gzip.decompress(LLAMA.read_bytes())), bos_token="<s>", eos_token="</s>"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    llama = ElysiumProcessor(processor.image_processor, tokenizer, num_kept=processor.num_kept)
+    print(f"{len(answers)} answers, {sum(map(len, answers))} frames")
+    for name, each in (("this model's tokenizer", processor), ("LLaMA's tokenizer", llama)):
+        plain, forced, grammar = 0, 0, Grammar(each)
+        for boxes in answers:
+            walk = Walk(grammar, len(boxes))
+            tokens = [*each.answer_ids(boxes_answer(boxes, each.bins)), grammar.eos]
+            plain += len(tokens)
+            at = len(walk.start())
+            while not walk.done:
+                forced += 1
+                at += len(walk.take(tokens[at]))
+            assert at == len(tokens)
+        print(f"  {name}: `generate` {plain} passes, grammar {forced}, {forced / plain:.1%}")
 
 
 def measure(model: object, processor: object, world: Path, frames: int, objects: int) -> None:
@@ -68,8 +107,6 @@ def measure(model: object, processor: object, world: Path, frames: int, objects:
 
 def plain_passes(engine: Engine, videos: list, queries: list) -> int:
     """Tokens that plain generation decodes: its answers are canonical, so their tokens can be counted."""
-    from elysium.prompts import boxes_answer
-
     found = [engine.track([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
     texts = [boxes_answer(b, engine.processor.bins) for b in found]
     return sum(len(engine.processor.answer_ids(text)) + 1 for text in texts)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
@@ -22,21 +23,37 @@ from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_process
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 
+COLOURS = {"blue": (30, 60, 200), "red": (200, 40, 30)}
+MIDDLE = """() => {
+    const picture = document.querySelector('#first img'), canvas = document.createElement('canvas').getContext('2d')
+    canvas.drawImage(picture, 0, 0)
+    return [...canvas.getImageData(80, 60, 1, 1).data].slice(0, 3)
+}"""
+
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if os.environ.get("VIDEO"):
         return Path(os.environ["VIDEO"])
-    path = tmp_path_factory.mktemp("samples") / "ten.mp4"
+    path = tmp_path_factory.mktemp("uploads") / "ten.mp4"
     write_video(path, frames(10, size=(120, 160)), 10)
     return path
 
 
 @pytest.fixture(scope="module")
-def url(video: Path) -> Iterator[str]:
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of one colour each."""
+    folder = tmp_path_factory.mktemp("samples")
+    for name, colour in COLOURS.items():
+        write_video(folder / f"{name}.mp4", [np.full((120, 160, 3), colour, np.uint8)] * 5, 10)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(samples: Path) -> Iterator[str]:
     model = os.environ.get("MODEL")
     engine = Engine.from_pretrained(model) if model else Engine(tiny_model(tiny_config(CONV)), tiny_processor())
-    with page.running(engine, samples=video.parent) as address:
+    with page.running(engine, samples=samples) as address:
         yield address
 
 
@@ -92,8 +109,15 @@ def test_an_object_is_tracked_on_the_page(browser_page: tuple[Page, list[str]], 
     assert {address.split("/")[2] for address in asked if address.startswith("http")} == {url.split("/")[2]}
 
 
-def test_a_sample_is_picked(browser_page: tuple[Page, list[str]], video: Path) -> None:
+def test_the_sample_that_is_picked_is_the_one_shown(browser_page: tuple[Page, list[str]]) -> None:
     opened, _ = browser_page
-    opened.click("#sample input")
-    opened.click(f"#sample li:has-text('{video.stem}'), [role=option]:has-text('{video.stem}')")
-    opened.wait_for_selector("#first img")
+    for name in ("blue", "red"):
+        before = opened.evaluate("document.querySelector('#first img')?.src")
+        opened.click("#sample input")
+        opened.click(f"#sample li:has-text('{name}'), [role=option]:has-text('{name}')")
+        opened.wait_for_selector("#first img")
+        opened.wait_for_function(
+            "old => { const i = document.querySelector('#first img'); return i.src != old && i.naturalWidth == 160 }",
+            arg=before,
+        )
+        assert opened.evaluate(MIDDLE) == pytest.approx(COLOURS[name], abs=12)

@@ -112,7 +112,9 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add.add_argument("--out", type=Path, default=Path("artifacts/benchmarks"), help="folder; default: %(default)s")
     add.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N sequences or questions")
     add.add_argument("--shard", type=_shard, default=(0, 1), metavar="K/N", help="predict part K of N, one per GPU")
-    add.add_argument("--jobs", default="", help="instead of the benchmark's: sot,rsot,frames,csrt,reg,reg_one_frame")
+    add.add_argument(
+        "--jobs", default="", help="instead of the benchmark's: sot,csrt,rsot,frames,csrt_words,reg,reg_one_frame"
+    )
     add.add_argument("--predictions", type=Path, metavar="PATH", help="score this folder or file; no model is needed")
     add.add_argument("--batch-size", type=int, default=8, metavar="N", help="sequences at once (default 8)")
     add.add_argument("--draw", type=int, default=8, metavar="N", help="draw the N hardest sequences (default 8)")

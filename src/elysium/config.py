@@ -148,7 +148,7 @@ class EvalParams:
     batch_size: int = 32
     frames: int = 0  # evaluate on so many evenly spaced frames of each video; 0: all
     render: int = 4
-    csrt: bool = False  # OpenCV's CSRT as a further baseline: about 0.05 s per frame and object
+    csrt: bool = True  # the baseline OpenCV's CSRT: about 0.05 s per frame, object and tracking task
 
 
 @dataclass(frozen=True)

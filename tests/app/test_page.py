@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -89,29 +90,31 @@ def test_no_video_and_no_video_at_all_are_told(client: Client, tmp_path: Path) -
     assert tempfile.gettempdir() not in str(caught.value), "the message tells a path of the server"
 
 
-def test_videos_over_the_limits_are_refused(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "MAX_FRAMES", 50)
+def test_videos_over_the_limits_are_refused(samples: Path, tmp_path: Path) -> None:
+    limits = page.Limits(frames=50, side=48)
+    assert limits.check(samples / "five.mp4") == 5
     with pytest.raises(UserError, match="60 frames; at most 50"):
-        page.check_limits(samples / "many.mp4")
-    monkeypatch.setattr(page, "MAX_SIDE", 40)
+        limits.check(samples / "many.mp4")
     with pytest.raises(UserError, match="48x32 pixels; at most 40"):
-        page.check_limits(samples / "five.mp4")
+        page.Limits(side=40).check(samples / "five.mp4")
     with (tmp_path / "huge.mp4").open("wb") as file:
         file.truncate(4 << 30)
     with pytest.raises(UserError, match="4295 MB; at most 200"):
-        page.check_limits(tmp_path / "huge.mp4")
+        page.LIMITS.check(tmp_path / "huge.mp4")
 
 
-def test_work_that_takes_too_long_is_stopped(client: Client, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "MAX_SECONDS", 0)
-    with pytest.raises(AppError, match="stopped after 0 s and 8 frames"):
-        client.predict(upload(samples / "many.mp4"), "ball", "", api_name="/track")
+def test_work_that_takes_too_long_is_stopped(engine: Engine, samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    buttons = page.Page(engine, tmp_path, samples, page.Limits(seconds=0))
+    with pytest.raises(gradio.Error, match="stopped after 0 s and 8 frames"):
+        buttons.track(str(samples / "many.mp4"), "ball", "")
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 def test_an_upload_over_the_limit_is_cut_off(url: str) -> None:
     """The server stops reading: nothing of it stays."""
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="../../a.mp4"\r\n\r\n'
-    body += bytes(page.MAX_BYTES + 1000) + b"\r\n--x--\r\n"
+    body += bytes(page.LIMITS.size + 1000) + b"\r\n--x--\r\n"
     request = urllib.request.Request(
         url + "gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"}
     )

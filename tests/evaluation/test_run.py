@@ -2,11 +2,15 @@
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
+import yaml
 
 from elysium.config import Params
 from elysium.data.video import probe
@@ -21,7 +25,7 @@ TRACKING_TASKS = ["rec", "sot", "rsot"]  # without captions: no Java process
 
 
 def tracking(params: Params, **changes: object) -> Params:
-    return replace(params, eval=replace(params.eval, tasks=TRACKING_TASKS, **changes))  # type: ignore[arg-type]
+    return replace(params, eval=replace(params.eval, tasks=TRACKING_TASKS, **{"csrt": False, **changes}))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +52,11 @@ def test_a_good_tracker_beats_the_baselines_in_one_table(done: tuple[Params, Pat
         rows = list(csv.DictReader(file))
     assert [(r["task"], r["method"]) for r in rows] == [
         ("rec", "elysium"), ("sot", "elysium"), ("sot", "held"), ("sot", "csrt"),
-        ("rsot", "elysium"), ("rsot", "held"), ("rsot", "per_frame"),
+        ("rsot", "elysium"), ("rsot", "held"), ("rsot", "per_frame"), ("rsot", "csrt"),
     ]  # fmt: skip
+    # Started at the box that REC finds in frame 1, which is right here, CSRT follows as from the given one.
+    assert metrics["world/rsot/csrt/auc"] == pytest.approx(metrics["world/sot/csrt/auc"], abs=15)
+    assert metrics["world/rsot/csrt/auc"] > metrics["world/rsot/held/auc"]
     table = (out / "results.md").read_text()
     assert "frame 1 held still" in table and "curated: not evaluated, because" in table
     report = (out / "report.html").read_text()
@@ -69,6 +76,27 @@ def test_truth_is_the_raw_annotation(done: tuple[Params, Path]) -> None:
         assert ope.evaluate(px, px).precision_curve[0] == 1.0
 
 
+def test_dvc_shows_the_figures_and_the_curves(done: tuple[Params, Path], tmp_path: Path) -> None:
+    """`dvc metrics show` and `dvc plots show` on the outputs, with the sections of the project's own dvc.yaml."""
+    sections = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())
+    shown = {key: sections[key] for key in ("metrics", "plots")}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(shown))
+    shutil.copytree(done[1], tmp_path / "artifacts/evaluate")
+
+    def dvc(*arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    dvc("init", "--no-scm", "--quiet")
+    (found,) = [data for data in json.loads(dvc("metrics", "show", "--json")).values()]
+    (metrics,) = [entry["data"] for entry in found["data"].values()]
+    assert metrics == json.loads((done[1] / "metrics.json").read_text())
+    dvc("plots", "show", "--out", "page")
+    page = (tmp_path / "page/index.html").read_text()
+    for name in ("success_world_rsot.png", "precision_world_sot.png"):
+        assert name in page
+
+
 def test_absent_frames_are_left_out_and_counted_nowhere(done: tuple[Params, Path]) -> None:
     scores = score(done[1])["world"]
     lines, results = scores.items["rsot", "elysium"], scores.sequences["rsot", "elysium"]
@@ -83,9 +111,12 @@ def test_plots_videos_and_sheets_are_written(done: tuple[Params, Path]) -> None:
         image = cv2.imread(str(out / f"plots/{kind}_world_rsot.png"))
         assert image is not None and image.std() > 5
         lines = (out / f"plots/{kind}_world_rsot.csv").read_text().splitlines()
-        assert len(lines) == 1 + 3 * (21 if kind == "success" else 51)
+        assert len(lines) == 1 + 4 * (21 if kind == "success" else 51)
     videos, sheets = sorted(out.glob("videos/*.mp4")), sorted(out.glob("videos/*.png"))
     assert len(videos) == len(sheets) == 2
+    report = (out / "report.html").read_text()
+    places = [report.index(f"videos/{sheet.name}") for sheet in sheets]
+    assert places == sorted(places) and all("(AUC" not in sheet.name for sheet in sheets)
     assert {probe(v).n_frames for v in videos} <= {8, 10}
     assert probe(videos[0]).height >= 360
 
@@ -120,7 +151,7 @@ def test_scoring_alone_gives_the_same_figures(done: tuple[Params, Path], tmp_pat
 def test_clips_go_to_the_model_in_batches(scenes: Params, tmp_path: Path) -> None:
     """Six sequences in chunks of 4 and 2; those of 40 frames in 6 rounds of clips."""
     model = ColourModel()
-    params = replace(scenes, eval=replace(scenes.eval, tasks=["sot"]))
+    params = replace(scenes, eval=replace(scenes.eval, tasks=["sot"], csrt=False))
     evaluate_model(model, "hash", params, tmp_path / "out")
     tracked = [n for kind, n in model.calls if kind == "track"]
     assert max(tracked) == 4

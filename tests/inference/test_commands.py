@@ -2,13 +2,17 @@
 
 import io
 import json
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from elysium import cli
@@ -19,22 +23,14 @@ from elysium.inference import commands
 from elysium.inference.clips import track_videos
 from elysium.inference.engine import Engine, Query
 from elysium.model.loading import find_model
-from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_processor
+from tests.model.tiny import frames
 
 BOX: Box = (0.2, 0.3, 0.6, 0.7)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("commands") / "model"
-    tiny_model(tiny_config(CONV)).save_pretrained(path)
-    tiny_processor().save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def engine(model: Path) -> Engine:
-    return Engine.from_pretrained(model)
+def engine(checkpoint: Path) -> Engine:
+    return Engine.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +65,7 @@ def run(*arguments: str | Path) -> int:
 
 @pytest.mark.parametrize("kind", ["mp4", "gif", "avi", "webm", "folder"])
 def test_every_kind_of_video_is_tracked(
-    kind: str, videos: dict[str, Path], model: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, videos: dict[str, Path], checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
         run(
@@ -82,7 +78,7 @@ def test_every_kind_of_video_is_tracked(
             "--box",
             "0.2,0.3,0.6,0.7",
             "--model",
-            model,
+            checkpoint,
         )
         == 0
     )
@@ -126,7 +122,7 @@ def test_pictures_come_in_the_order_of_their_numbers(videos: dict[str, Path]) ->
 
 
 def test_many_videos_come_from_stdin(
-    videos: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    videos: dict[str, Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """A video that cannot be read is named and left out; the names of results stay in their folder."""
     evil = tmp_path / "a" / "..mp4"
@@ -135,7 +131,7 @@ def test_many_videos_come_from_stdin(
     lines = [videos["mp4"], tmp_path / "missing.mp4", videos["gif"], evil]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(str, lines)) + "\n"))
     out, boxes = tmp_path / "out", tmp_path / "boxes.jsonl"
-    assert run("track", "-", "--find", "red ball", "--render", out, "--json", boxes, "--model", model) == 2
+    assert run("track", "-", "--find", "red ball", "--render", out, "--json", boxes, "--model", checkpoint) == 2
     told = capsys.readouterr()
     assert "missing.mp4: no such video file" in told.err and "1 of 4 videos could not be tracked" in told.err
     rows = [json.loads(line) for line in boxes.read_text().splitlines()]
@@ -155,40 +151,44 @@ def test_the_rendered_video_can_be_read(name: str, videos: dict[str, Path], engi
     assert [p.name for p in (tmp_path / "new").iterdir()] == [name]
 
 
+def shades(path: Path, n: int) -> list[np.ndarray]:
+    """A video of evenly grey frames, each lighter than the one before; returns its frames as they are read."""
+    write_video(path, [np.full((32, 32, 3), 8 * i, np.uint8) for i in range(n)], 10)
+    return read_frames(path)[0]
+
+
+@contextmanager
+def looked_at(engine: Engine, pictures: list[np.ndarray]) -> Iterator[list[list[int]]]:
+    """The numbers of the frames that enter the vision tower, one list per pass, by how light they are."""
+    lightness = engine.processor.pixels(pictures).mean((1, 2, 3))
+    seen: list[list[int]] = []
+
+    def see(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        seen.append((inputs[0].mean((1, 2, 3))[:, None] - lightness).abs().argmin(1).tolist())
+
+    hook = engine.model.vision_tower.register_forward_pre_hook(see)
+    yield seen
+    hook.remove()
+
+
 def test_describe_reads_the_frames_around_the_one_asked_for(engine: Engine, tmp_path: Path) -> None:
-    pictures = [np.full((32, 32, 3), 6 * i, np.uint8) for i in range(30)]
-    write_video(tmp_path / "a.mp4", pictures, 10)
-    asked: list[tuple[list[int], int]] = []
-
-    class Spy:
-        processor = engine.processor
-
-        def describe(self, videos: Any, boxes: Any, at: Any) -> list[str]:
-            asked.append(([round(f.mean() / 6) for f in videos[0]], at[0]))
-            return ["thing"]
-
-    for frame in (0, 3, 15, 29):
-        assert commands.describe(Spy(), tmp_path / "a.mp4", BOX, frame) == "thing"
-        shown, at = asked[-1]
-        assert len(shown) == 8 and shown[at] == frame and shown == list(range(shown[0], shown[0] + 8))
+    pictures = shades(tmp_path / "a.mp4", 30)
+    with looked_at(engine, pictures) as seen:
+        for frame, first in ((0, 0), (3, 0), (15, 12), (29, 22)):
+            phrase = commands.describe(engine, tmp_path / "a.mp4", BOX, frame)
+            assert seen[-1] == list(range(first, first + 8))
+            assert phrase == engine.describe([pictures[first : first + 8]], [BOX], [frame - first])[0]
     for frame in (30, -1):
         with pytest.raises(UserError, match=f"has frames 0 to 29, not {frame}|frames 0 to"):
-            commands.describe(Spy(), tmp_path / "a.mp4", BOX, frame)
+            commands.describe(engine, tmp_path / "a.mp4", BOX, frame)
 
 
 def test_ask_reads_sixteen_frames_spread_over_the_video(engine: Engine, tmp_path: Path) -> None:
-    write_video(tmp_path / "a.mp4", [np.full((32, 32, 3), 6 * i, np.uint8) for i in range(31)], 10)
-    asked: list[list[int]] = []
-
-    class Spy:
-        processor = engine.processor
-
-        def ask(self, videos: Any, questions: Any) -> list[str]:
-            asked.append([round(f.mean() / 6) for f in videos[0]])
-            return ["yes"]
-
-    assert commands.ask(Spy(), tmp_path / "a.mp4", " What\n is it? ") == "yes"
-    assert asked == [list(range(0, 31, 2))]
+    pictures = shades(tmp_path / "a.mp4", 31)
+    with looked_at(engine, pictures) as seen:
+        answer = commands.ask(engine, tmp_path / "a.mp4", " What\n is it? ")
+    assert seen == [list(range(0, 31, 2))]
+    assert answer == engine.ask([pictures[::2]], ["What is it?"])[0]
 
 
 def gif_bomb(path: Path) -> None:
@@ -233,12 +233,12 @@ def mixed(folder: Path) -> None:
     ],
 )
 def test_what_is_not_a_video_is_one_line_and_leaves_nothing(
-    name: str, make: Any, said: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    name: str, make: Any, said: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make(Path(name))
     before = sorted(tmp_path.rglob("*"))
-    assert run("track", name, "--find", "ball", "--json", "o/o.json", "--render", "o/o.mp4", "--model", model) == 2
+    assert run("track", name, "--find", "ball", "--json", "o/o.json", "--render", "o/o.mp4", "--model", checkpoint) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and said in lines[0] and Path(name).name in lines[0]
     assert sorted(tmp_path.rglob("*")) == before
@@ -272,18 +272,20 @@ def test_a_video_that_breaks_off_leaves_nothing(engine: Engine, tmp_path: Path) 
     ],
 )
 def test_bad_questions_are_one_line(
-    arguments: tuple[str, ...], said: str, videos: dict[str, Path], model: Path, capsys: Any
+    arguments: tuple[str, ...], said: str, videos: dict[str, Path], checkpoint: Path, capsys: Any
 ) -> None:
-    assert run("track", videos["mp4"], *arguments, "--model", model) == 2
+    assert run("track", videos["mp4"], *arguments, "--model", checkpoint) == 2
     err = capsys.readouterr().err.strip()
     assert err.startswith("error: ") and said in err and "\n" not in err
 
 
 def test_a_place_that_cannot_be_written_is_one_line(
-    videos: dict[str, Path], model: Path, tmp_path: Path, capsys: Any
+    videos: dict[str, Path], checkpoint: Path, tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert run("track", videos["mp4"], "--find", "a", "--json", tmp_path / "file" / "o.json", "--model", model) == 2
+    assert (
+        run("track", videos["mp4"], "--find", "a", "--json", tmp_path / "file" / "o.json", "--model", checkpoint) == 2
+    )
     assert str(tmp_path / "file") in capsys.readouterr().err.strip().splitlines()[-1]
 
 
@@ -291,31 +293,26 @@ def test_the_default_model_is_the_shipped_one_or_the_newest_of_the_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("elysium.model.loading.__file__", str(tmp_path / "a/b/c/loading.py"))
+    project = tmp_path / "project"
     with pytest.raises(UserError, match="no model here"):
-        find_model(None)
-    import os
-
+        find_model(None, project)
     for age, stage in ((20, "finetune_long"), (50, "pretrain")):
         path = tmp_path / "artifacts" / stage / "model" / "config.json"
         path.parent.mkdir(parents=True)
         path.write_text("{}")
         os.utime(path, (1e9 - age, 1e9 - age))
-    assert find_model(None) == Path("artifacts/finetune_long/model")
-    shipped = tmp_path / "models" / "elysium-tiny"
-    shipped.mkdir(parents=True)
-    (shipped / "config.json").write_text("{}")
-    assert find_model(None) == Path("models/elysium-tiny")
+    assert find_model(None, project) == Path("artifacts/finetune_long/model")
+    for root, found in ((project, project / "models/elysium-tiny"), (tmp_path, Path("models/elysium-tiny"))):
+        (root / "models/elysium-tiny").mkdir(parents=True)
+        (root / "models/elysium-tiny/config.json").write_text("{}")
+        assert find_model(None, project) == found
 
 
 def test_a_model_that_is_nowhere_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     assert find_model("some/folder/deep") == Path("some/folder/deep")
     with pytest.raises(UserError, match=r"no mlflow.db here"):
         find_model("models:/elysium@champion")
-    with pytest.raises(UserError, match="HF_HUB_OFFLINE=0"):
-        find_model("nobody/nothing")
+    with pytest.raises(UserError, match=r"^elysium-tests/no-such-model: no such folder"):
+        find_model("elysium-tests/no-such-model")

@@ -16,16 +16,8 @@ BOX = (0.2, 0.3, 0.6, 0.7)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("engine") / "model"
-    tiny_model(tiny_config(CONV)).save_pretrained(path)
-    tiny_processor().save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> Engine:
-    return Engine.from_pretrained(folder)
+def engine(checkpoint: Path) -> Engine:
+    return Engine.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +92,7 @@ def test_a_query_needs_something_to_look_for() -> None:
         Query()
 
 
-def test_folders_of_other_models_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_folders_of_other_models_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model there"):
         Engine.from_pretrained(tmp_path)
     values = {key: value for key, value in LLAMA.items() if key != "model_type"}
@@ -115,7 +107,7 @@ def test_folders_of_other_models_are_refused(folder: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="no processor beside the model"):
         Engine.from_pretrained(tmp_path / "bare")
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken/config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "broken/config.json").write_bytes((checkpoint / "config.json").read_bytes())
     (tmp_path / "broken/model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UserError, match="the weights do not fit"):
         Engine.from_pretrained(tmp_path / "broken")

@@ -4,34 +4,26 @@ import base64
 import json
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.pyfunc import PythonModelContext
 
 from elysium.data.video import read_frames, write_video
 from elysium.errors import UserError
 from elysium.inference.clips import track_videos
 from elysium.inference.engine import Query
 from elysium.mlops import registry
-from elysium.mlops.pyfunc import ElysiumModel
+from elysium.mlops.pyfunc import AT_ONCE, ElysiumModel
 from elysium.model.loading import find_model
-from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_processor
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("served") / "model"
-    tiny_model(tiny_config(CONV)).save_pretrained(path)
-    tiny_processor().save_pretrained(path)
-    return path
+from tests.model.tiny import frames
 
 
 @pytest.fixture(scope="module")
 def served(checkpoint: Path) -> ElysiumModel:
     model = ElysiumModel()
-    model.load_context(SimpleNamespace(artifacts={"checkpoint": str(checkpoint)}))
+    model.load_context(PythonModelContext({"checkpoint": str(checkpoint)}, None))
     return model
 
 
@@ -50,6 +42,24 @@ def test_rows_are_answered_as_the_engine_would(served: ElysiumModel, tmp_path: P
     videos = [read_frames(tmp_path / name)[0] for name in ("a.mp4", "b.mp4")]
     wanted = track_videos(served.engine.track, videos, [Query(expression="red ball"), Query(box=box)])
     assert [[b and tuple(b) for b in row] for row in told] == wanted
+
+
+def test_a_table_of_videos_is_answered_row_by_row(served: ElysiumModel, tmp_path: Path) -> None:
+    """More videos than go together, one of them asked about three times, and an index that does not count from 0."""
+    videos = [upload(tmp_path / f"{i}.mp4", 2 + i % 2, i) for i in range(AT_ONCE + 1)]
+    rows = [{"video": video, "expression": "red ball"} for video in videos]
+    rows += [{"video": videos[0], "expression": name} for name in ("blue star", "red ball")]
+    looked: list[int] = []
+    tower = served.engine.model.vision_tower
+    hook = tower.register_forward_pre_hook(lambda module, inputs: looked.append(len(inputs[0])))
+    told = served.predict(None, pd.DataFrame(rows, index=range(100, 100 + len(rows))))
+    hook.remove()
+    assert list(told.index) == list(range(100, 100 + len(rows)))
+    assert [len(json.loads(text)) for text in told["boxes"]] == [2 + i % 2 for i in range(AT_ONCE + 1)] + [2, 2]
+    assert told["boxes"].iloc[0] == told["boxes"].iloc[-1]
+    assert sum(looked) == sum(2 + i % 2 for i in range(AT_ONCE + 1)), "a video was looked at more than once"
+    alone = [served.predict(None, pd.DataFrame([row]))["boxes"][0] for row in (rows[3], rows[-2])]
+    assert alone == [told["boxes"].iloc[3], told["boxes"].iloc[-2]]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,6 @@ from elysium.inference import commands
 from elysium.inference.engine import Engine
 from elysium.inference.render import PALETTE
 
-MAX_BYTES = 200_000_000  # of an upload
-MAX_FRAMES = 3000
-MAX_SIDE = 4096  # pixels
-MAX_SECONDS = 600  # of work on one question
-MAX_OBJECTS = 8
 QUEUE = 16
 KEEP_SECONDS = 3600  # how long a result can be downloaded
 SAMPLES = Path("data/real")
@@ -40,11 +36,40 @@ SAMPLES = Path("data/real")
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a question may ask for: a video of so many bytes, frames, pixels a side; objects; seconds of work."""
+
+    size: int = 200_000_000
+    frames: int = 3000
+    side: int = 4096
+    objects: int = 8
+    seconds: float = 600
+
+    def check(self, video: Path) -> int:
+        """The number of frames of a video within the limits. Raises UserError on any other."""
+        try:
+            if video.stat().st_size > self.size:
+                raise UserError(f"the video has {video.stat().st_size / 1e6:.0f} MB; at most {self.size // 10**6}")
+            info = probe(video)
+        except (UnreadableVideo, OSError) as error:
+            reason = str(error).removeprefix(f"{video}: ")
+            raise UserError(f"the video cannot be read: {reason}") from error
+        if max(info.width, info.height) > self.side:
+            raise UserError(f"the video has {info.width}x{info.height} pixels; at most {self.side} on a side")
+        if info.n_frames > self.frames:
+            raise UserError(f"the video has {info.n_frames} frames; at most {self.frames}")
+        return info.n_frames
+
+
+LIMITS = Limits()
+
+
 class Page:
     """What the buttons do. Every method raises `gradio.Error` with one line on bad input."""
 
-    def __init__(self, engine: Engine, folder: Path, samples: Path = SAMPLES) -> None:
-        self.engine, self.folder = engine, folder
+    def __init__(self, engine: Engine, folder: Path, samples: Path = SAMPLES, limits: Limits = LIMITS) -> None:
+        self.engine, self.folder, self.limits = engine, folder, limits
         self.samples = {path.stem: path for path in sorted(samples.glob("*.mp4"))}
 
     def show_first(self, video: str | None) -> tuple[np.ndarray | None, str, list[tuple[int, int]]]:
@@ -52,7 +77,7 @@ class Page:
         if video is None:
             return None, "", []
         with _told():
-            check_limits(Path(video))
+            self.limits.check(Path(video))
             frame, _ = next(iter_frames(video))
         return frame, "", []
 
@@ -89,8 +114,8 @@ class Page:
                 queries.append(commands.make_query(None, read_box(box)))
             if not queries:
                 raise UserError("say what to look for: an expression, or a box on the first frame")
-            if len(queries) > MAX_OBJECTS:
-                raise UserError(f"{len(queries)} objects; at most {MAX_OBJECTS} at once")
+            if len(queries) > self.limits.objects:
+                raise UserError(f"{len(queries)} objects; at most {self.limits.objects} at once")
             path, total = self._video(video)
             self._forget_old()
             began, count = time.monotonic(), 0
@@ -98,10 +123,10 @@ class Page:
             def advance(frames: int) -> None:
                 nonlocal count
                 count += frames
-                if time.monotonic() - began > MAX_SECONDS:
-                    raise UserError(f"stopped after {MAX_SECONDS} s and {count} frames; give a shorter video")
-                if count > MAX_FRAMES:
-                    raise UserError(f"the video has more than {MAX_FRAMES} frames")
+                if time.monotonic() - began > self.limits.seconds:
+                    raise UserError(f"stopped after {self.limits.seconds} s and {count} frames; give a shorter video")
+                if count > self.limits.frames:
+                    raise UserError(f"the video has more than {self.limits.frames} frames")
                 report((min(count, total), total), unit="frames")
 
             done = commands.track(self.engine, path, queries, advance)
@@ -131,28 +156,12 @@ class Page:
     def _video(self, video: str | None) -> tuple[Path, int]:
         if video is None:
             raise UserError("give a video first")
-        return Path(video), check_limits(Path(video))
+        return Path(video), self.limits.check(Path(video))
 
     def _forget_old(self) -> None:
         for old in (self.folder / "results").iterdir():
             if time.time() - old.stat().st_mtime > KEEP_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
-
-
-def check_limits(video: Path) -> int:
-    """The number of frames of a video within the page's limits. Raises UserError on any other."""
-    try:
-        if video.stat().st_size > MAX_BYTES:
-            raise UserError(f"the video has {video.stat().st_size / 1e6:.0f} MB; at most {MAX_BYTES // 10**6}")
-        info = probe(video)
-    except (UnreadableVideo, OSError) as error:
-        reason = str(error).removeprefix(f"{video}: ")
-        raise UserError(f"the video cannot be read: {reason}") from error
-    if max(info.width, info.height) > MAX_SIDE:
-        raise UserError(f"the video has {info.width}x{info.height} pixels; at most {MAX_SIDE} on a side")
-    if info.n_frames > MAX_FRAMES:
-        raise UserError(f"the video has {info.n_frames} frames; at most {MAX_FRAMES}")
-    return info.n_frames
 
 
 def read_box(text: str) -> Box:
@@ -201,8 +210,8 @@ def build(page: Page) -> Any:
     with gr.Blocks(title="Elysium", analytics_enabled=False, delete_cache=(KEEP_SECONDS, KEEP_SECONDS)) as blocks:
         gr.Markdown(
             "# Elysium\nFollow an object through a video by what it is called, or by a box in the first frame.\n\n"
-            f"Up to {MAX_FRAMES} frames, {MAX_BYTES // 10**6} MB and {MAX_SIDE} pixels a side; "
-            f"{MAX_SECONDS // 60} minutes of work; what is uploaded is deleted after an hour."
+            f"Up to {page.limits.frames} frames, {page.limits.size // 10**6} MB and {page.limits.side} pixels a side; "
+            f"{page.limits.seconds / 60:g} minutes of work; what is uploaded is deleted after an hour."
         )
         corners = gr.State([])
         with gr.Row():
@@ -270,7 +279,7 @@ def running(engine: Engine, host: str = "127.0.0.1", port: int | None = None, sa
                 quiet=True,
                 prevent_thread_lock=True,
                 show_error=True,
-                max_file_size=MAX_BYTES,
+                max_file_size=LIMITS.size,
                 allowed_paths=[str(samples.resolve())] if samples.is_dir() else [],
                 app_kwargs={"middleware": [Middleware(_OwnOnly)]},
                 ssr_mode=False,

@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 
 from elysium.curation.filters import FILTERS
-from elysium.data.shards import Shard
+from elysium.data.shards import Shard, decode_jpeg
 from elysium.samples import VideoRecord
 
 matplotlib.use("Agg")
@@ -168,9 +168,7 @@ def draw_strip(record: VideoRecord, jpegs: Sequence[bytes], numbers: Sequence[in
     """Frames side by side with boxes and a legend of phrases, RGB uint8."""
     panels = []
     for jpeg, number in zip(jpegs, numbers, strict=True):
-        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        assert decoded is not None
-        image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        image = decode_jpeg(jpeg)
         scale = _PANEL / image.shape[0]
         image = cv2.resize(image, (max(1, round(image.shape[1] * scale)), _PANEL), interpolation=cv2.INTER_AREA)
         height, width = image.shape[:2]

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from elysium.config import MixtureSource
-from elysium.data.shards import Shard, list_shards, open_shard
+from elysium.data.shards import Shard, decode_jpeg, list_shards, open_shard
 from elysium.data.tasks import TASKS, Clip, make_conversation
 from elysium.errors import UserError
 from elysium.model.processing import ElysiumProcessor, SampleTooLong
@@ -134,14 +133,6 @@ class Mixture:
             return None
         images = [decode_jpeg(data) for data in shard.frames(i, talk.frames)]
         return TrainingSample(source.name, record.key, tasks[0], ids, labels, images)
-
-
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """RGB uint8 `[H, W, 3]`. Raises UserError on bytes that are not a picture."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError("a frame of a shard is not a JPEG; rebuild the stage that wrote it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _apportion(weights: list[float], total: int) -> list[int]:

@@ -12,12 +12,22 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
+import numpy as np
 import webdataset as wds
 
 from elysium.errors import UserError
 from elysium.samples import VideoRecord
 
 _MEMBER = re.compile(r"(?P<key>[^.]+)\.(?:(?P<frame>\d{4})\.jpg|json)$")
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """RGB uint8 `[H, W, 3]`. Raises UserError on bytes that are not a picture."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError("a frame of a shard is not a JPEG; rebuild the stage that wrote it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def write_shard(path: Path, records: Iterable[VideoRecord]) -> int:

@@ -1,40 +1,40 @@
 """What is evaluated: one item per described object of a held-out video, with the raw annotation as truth."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
-import cv2
 import numpy as np
 
 from elysium.boxes import Box, as_array, to_xywh_px
-from elysium.data.shards import read_records
-from elysium.errors import UserError
+from elysium.data.shards import decode_jpeg, read_records
 from elysium.samples import VideoRecord
 
+Source = TypeVar("Source")
 
-class JpegFrames(Sequence[np.ndarray]):
-    """Frames decoded when they are read (RGB uint8 `[H, W, 3]`), so a long video is never held whole."""
 
-    def __init__(self, jpegs: Sequence[bytes]) -> None:
-        self._jpegs = tuple(jpegs)
+class LazyFrames(Sequence[np.ndarray]):
+    """Pictures (RGB uint8 `[H, W, 3]`) that are read when they are looked at, so a long video is never held whole.
+
+    `read` makes a picture of a source: of a path (`sequences.read_picture`), of a JPEG's bytes (`shards.decode_jpeg`).
+    """
+
+    def __init__(self, sources: Sequence[Source], read: Callable[[Source], np.ndarray]) -> None:
+        self._sources, self._read = sources, read
 
     def __len__(self) -> int:
-        return len(self._jpegs)
+        return len(self._sources)
 
     @overload
     def __getitem__(self, index: int) -> np.ndarray: ...
     @overload
-    def __getitem__(self, index: slice) -> "JpegFrames": ...
-    def __getitem__(self, index: int | slice) -> "np.ndarray | JpegFrames":
+    def __getitem__(self, index: slice) -> "LazyFrames": ...
+    def __getitem__(self, index: int | slice) -> "np.ndarray | LazyFrames":
         if isinstance(index, slice):
-            return JpegFrames(self._jpegs[index])
-        image = cv2.imdecode(np.frombuffer(self._jpegs[index], np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise UserError(f"frame {index} is not a readable JPEG; rebuild the stage that wrote the shard")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            return LazyFrames(self._sources[index], self._read)
+        return self._read(self._sources[index])
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _items_of(record: VideoRecord, frames: int) -> Iterable[Item]:
             frames=numbers,
             boxes=tuple(obj.boxes[f] for f in numbers),
             times=tuple(record.frame_times[f] for f in numbers),
-            pixels=JpegFrames([record.frames[f] for f in numbers]),
+            pixels=LazyFrames([record.frames[f] for f in numbers], decode_jpeg),
         )
 
 

@@ -86,8 +86,9 @@ def evaluate_model(
         "notes": notes,
     }
     (out / "predictions" / "about.json").write_text(json.dumps(about, indent=2))
-    scores = score(out, reg)
+    scores = _score_sets(about, out, reg)
     _render(sets, scores, params.eval.render, out)
+    _write(about, scores, out)
     report.print_results([row for s in scores.values() for row in s.rows], _all_notes(about, scores))
     return scores
 
@@ -104,17 +105,27 @@ def score(out: Path, reg: REGScorer | None = None) -> dict[str, Scores]:
     if reg is None and "reg" in about["tasks"]:
         with REGScorer() as started:
             return score(out, started)
+    scores = _score_sets(about, out, reg)
+    _write(about, scores, out)
+    return scores
+
+
+def _score_sets(about: Mapping[str, Any], out: Path, reg: REGScorer | None) -> dict[str, Scores]:
     scores: dict[str, Scores] = {}
     for name, size in about["sets"].items():
         if size["items"]:
             jobs = {job: read_predictions(_path(out, name, job)) for job in size["jobs"]}
             scores[name] = score_set(name, jobs, about["tasks"], reg)
+    return scores
+
+
+def _write(about: dict[str, Any], scores: dict[str, Scores], out: Path) -> None:
+    """Tables, plots and the report, with the sheets of what was drawn, the worst tracked first."""
     rows: Rows = [row for s in scores.values() for row in s.rows]
     groups: Rows = [row for s in scores.values() for row in s.groups]
     notes = _all_notes(about, scores)
-    pictures = plot(scores, out / "plots")
+    pictures = [*plot(scores, out / "plots"), *sorted((out / "videos").glob("*.png"))]
     report.write_all(rows, groups, about, notes, pictures, out)
-    return scores
 
 
 def _load_sets(params: Params) -> tuple[dict[str, tuple[list[Item], str]], list[str]]:

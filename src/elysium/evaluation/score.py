@@ -2,7 +2,7 @@
 
 A row is `{"set", "task", "method", "n", <metric>: value, <metric>_low / _high: 95% interval}`. Our method is
 `elysium`; the baselines are `held` (the box of frame 1, given or found by REC), `per_frame` (REC on each frame alone,
-Table 5), `csrt`, and `one_frame` (REG on one frame, Table 6).
+Table 5), `csrt` (from the box of frame 1, given or found by REC), and `one_frame` (REG on one frame, Table 6).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +78,8 @@ def _methods(task: str, jobs: Mapping[str, Rows]) -> dict[str, Rows]:
         return {"elysium": ours, "held": still} | ({"csrt": jobs["csrt"]} if jobs.get("csrt") else {})
     alone = jobs.get("frames")
     still = [_held(r, "boxes") for r in alone or ours]
-    return {"elysium": ours, "held": still} | ({"per_frame": alone} if alone else {})
+    others = {"per_frame": alone, "csrt": jobs.get("csrt_words")}
+    return {"elysium": ours, "held": still} | {method: lines for method, lines in others.items() if lines}
 
 
 def _held(line: Mapping[str, Any], source: str) -> dict[str, Any]:

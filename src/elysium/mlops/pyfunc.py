@@ -5,10 +5,11 @@ This file is logged as code (MLflow's "models from code"): it runs when the mode
 
 import base64
 import binascii
+import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -16,6 +17,11 @@ from mlflow.pyfunc import PythonModel
 
 from elysium.data.video import probe
 from elysium.errors import UserError
+
+if TYPE_CHECKING:
+    from elysium.inference.engine import Query
+
+AT_ONCE = 16  # videos that are tracked together
 
 
 class ElysiumModel(PythonModel):
@@ -27,26 +33,42 @@ class ElysiumModel(PythonModel):
         self.engine = Engine.from_pretrained(context.artifacts["checkpoint"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row of JSON boxes per row of input. Raises UserError naming the row that is not a question or a video."""
+        """One row of JSON boxes per row of input, which may be a table of many videos.
+
+        Rows about the same video share its decoding, its vision pass and its prefill; `AT_ONCE` videos go together, so
+        memory does not grow with the table. Raises UserError naming the row that is not a question or a video, before
+        any is answered.
+        """
         from elysium.inference.clips import track_streams
         from elysium.inference.commands import Stream, make_query
 
         with tempfile.TemporaryDirectory() as folder:
-            videos, queries = [], []
+            asked: dict[Path, list[tuple[int, Query]]] = {}
             for number, row in enumerate(model_input.to_dict("records")):
                 expression, box = row.get("expression"), row.get("box")
                 expression = expression if isinstance(expression, str) and expression.strip() else None
                 box = [float(v) for v in box] if isinstance(box, list | tuple) or hasattr(box, "shape") else None
-                path = Path(folder) / str(number)
+                path = Path(folder)
                 try:
-                    queries.append([make_query(expression, box)])
-                    path.write_bytes(_content(row["video"]))
-                    probe(path)
+                    query = make_query(expression, box)
+                    content = _content(row["video"])
+                    path /= hashlib.sha256(content).hexdigest()
+                    if path not in asked:
+                        path.write_bytes(content)
+                        probe(path)
                 except UserError as error:
                     raise UserError(f"row {number}: {str(error).removeprefix(f'{path}: ')}") from error
-                videos.append(Stream(path, self.engine))
-            found = track_streams(self.engine.follow_many, videos, queries)
-        return pd.DataFrame({"boxes": [json.dumps(trajectory.boxes) for (trajectory,) in found]})
+                asked.setdefault(path, []).append((number, query))
+            told = [""] * len(model_input)
+            paths = list(asked)
+            for start in range(0, len(paths), AT_ONCE):
+                some = paths[start : start + AT_ONCE]
+                streams = [Stream(path, self.engine) for path in some]
+                found = track_streams(self.engine.follow_many, streams, [[q for _, q in asked[path]] for path in some])
+                for path, trajectories in zip(some, found, strict=True):
+                    for (number, _), trajectory in zip(asked[path], trajectories, strict=True):
+                        told[number] = json.dumps(trajectory.boxes)
+        return pd.DataFrame({"boxes": told}, index=model_input.index)
 
 
 def _content(text: str) -> bytes:

@@ -13,16 +13,17 @@ from elysium.errors import UserError
 from elysium.model import ElysiumConfig, ElysiumForConditionalGeneration, ElysiumProcessor
 
 SHIPPED = Path("models/elysium-tiny")
+PROJECT = Path(__file__).parents[3]
 
 
-def find_model(name: str | None) -> Path:
+def find_model(name: str | None, project: Path = PROJECT) -> Path:
     """The folder of a model: a local folder, an MLflow URI (`models:/elysium@champion`) or a hub id (`owner/name`).
 
-    Without a name: the model that ships with the project, else the newest one that the pipeline here has left in
-    `artifacts/STAGE/model`. Raises UserError if there is none.
+    Without a name: the model that ships with the project (here, or in the checkout `project`), else the newest one that
+    the pipeline here has left in `artifacts/STAGE/model`. Raises UserError if there is none.
     """
     if name is None:
-        return _default_model()
+        return _default_model(project)
     if name.startswith("models:/"):
         return _from_registry(name)
     if Path(name).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
@@ -38,8 +39,8 @@ def find_model(name: str | None) -> Path:
         raise UserError(f"{name}: no such folder, and the hub says: {str(error).splitlines()[0]}") from error
 
 
-def _default_model() -> Path:
-    for root in (Path(), Path(__file__).parents[3]):
+def _default_model(project: Path) -> Path:
+    for root in (Path(), project):
         if (root / SHIPPED / "config.json").is_file():
             return root / SHIPPED
     made = [path.parent for path in Path("artifacts").glob("*/model/config.json")]

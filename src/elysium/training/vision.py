@@ -18,9 +18,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tqdm import trange
 
 from elysium.config import VisionPretrainingParams
-from elysium.data.mixture import decode_jpeg
 from elysium.data.scenes import COLOURS, SHAPES, TEXTURES
-from elysium.data.shards import list_shards, open_shard
+from elysium.data.shards import decode_jpeg, list_shards, open_shard
 from elysium.model.adapters import MlpGate
 from elysium.model.vision import ConvVisionConfig, ConvVisionModel
 from elysium.samples import VideoRecord

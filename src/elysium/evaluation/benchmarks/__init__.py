@@ -40,12 +40,13 @@ class TrackingBenchmark:
     names: Callable[[Path], list[str]]
     load: Callable[[Path, str], TrackingSequence]
     absent: Absent = "exclude"
-    jobs: tuple[str, ...] = ("sot",)
+    jobs: tuple[str, ...] = ("sot", "csrt")
 
 
 def _got10k(split: str) -> TrackingBenchmark:
     read, load = partial(got10k.names, split=split), partial(got10k.load, split=split)
-    return TrackingBenchmark(f"GOT-10k {split}", "GOT-10k", 180, read, load)
+    jobs = ("sot",) if split == "test" else ("sot", "csrt")  # nothing is scored here on the test split
+    return TrackingBenchmark(f"GOT-10k {split}", "GOT-10k", 180, read, load, jobs=jobs)
 
 
 TRACKING = {
@@ -54,11 +55,15 @@ TRACKING = {
     "otb100": TrackingBenchmark("OTB-100", "OTB2015", 100, otb100.names, otb100.load),
     "got10k-val": _got10k("val"),
     "got10k-test": _got10k("test"),
-    "trackingnet": TrackingBenchmark("TrackingNet", "TrackingNet", 511, trackingnet.names, trackingnet.load),
-    "tnl2k": TrackingBenchmark("TNL2K", "TNL2K", 700, tnl2k.names, tnl2k.load, "miss", ("sot", "rsot")),
+    "trackingnet": TrackingBenchmark(
+        "TrackingNet", "TrackingNet", 511, trackingnet.names, trackingnet.load, jobs=("sot",)
+    ),
+    "tnl2k": TrackingBenchmark(
+        "TNL2K", "TNL2K", 700, tnl2k.names, tnl2k.load, "miss", ("sot", "csrt", "rsot", "csrt_words")
+    ),
     "elysiumtrack": TrackingBenchmark(
         "ElysiumTrack-1M", "ElysiumTrack-1M", 0, elysiumtrack.names, elysiumtrack.load,
-        jobs=("sot", "rsot", "frames", "reg", "reg_one_frame"),
+        jobs=("sot", "csrt", "rsot", "frames", "csrt_words", "reg", "reg_one_frame"),
     ),
 }  # fmt: skip
 

@@ -7,35 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
 
 import cv2
 import numpy as np
 
 from elysium.boxes import Box, from_xywh_px
 from elysium.errors import UserError
-from elysium.evaluation.items import Item
+from elysium.evaluation.items import Item, LazyFrames
 
 PICTURES = (".jpg", ".jpeg", ".png")
-
-
-class FileFrames(Sequence[np.ndarray]):
-    """Pictures that are read when they are looked at (RGB uint8 `[H, W, 3]`), so a long video is never held whole."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> "FileFrames": ...
-    def __getitem__(self, index: int | slice) -> "np.ndarray | FileFrames":
-        if isinstance(index, slice):
-            return FileFrames(self._paths[index])
-        return read_picture(self._paths[index])
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,7 @@ class TrackingSequence:
             frames=tuple(range(n)),
             boxes=tuple(_box(b) for b in boxes),
             times=tuple(f / 30 for f in range(n)),
-            pixels=FileFrames(self.images),
+            pixels=LazyFrames(self.images, read_picture),
         )
 
 
