@@ -68,6 +68,7 @@ class CurationParams:
     ray_address: str = ""  # ray://host:10001, auto, or nothing: Ray is started on this machine
     gpus_per_worker: float = 0.0  # of Ray's
     grounding_dino: str = "IDEA-Research/grounding-dino-base"
+    sam2: str = "facebook/sam2.1-hiera-tiny"  # checkpoint of the tracker sam2
 
 
 @dataclass(frozen=True)

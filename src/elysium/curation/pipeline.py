@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,6 +26,7 @@ from elysium.curation.shard import is_done, journal_path, tar_paths
 from elysium.curation.trackers import tracker_factory
 from elysium.curation.videos import Plan, ShardSpec, plan
 from elysium.data.shards import Shard
+from elysium.errors import UserError
 from elysium.files import write_atomic
 from elysium.samples import VideoRecord
 
@@ -50,9 +52,38 @@ def run(params: CurationParams, out: Path, progress: bool = True) -> Counter[str
 def curate_folder(
     videos: Path, captions: Path, out: Path, params: CurationParams | None = None, grounding: str = "coco"
 ) -> Counter[str]:
-    """`run` on one folder of videos and its caption file."""
+    """`run` on one folder of videos and its captions."""
+    return run(folder_params(videos, captions, params or CurationParams(), grounding), out)
+
+
+def folder_params(videos: Path, captions: Path, params: CurationParams, grounding: str) -> CurationParams:
+    """The parameters with one folder of videos as the only input."""
     source = CurationInput(str(videos), str(captions), grounding)
-    return run(replace(params or CurationParams(), inputs={Path(videos).name or "videos": source}), out)
+    return replace(params, inputs={Path(videos).name or "videos": source})
+
+
+def discarded(
+    out: Path, at: str | None = None, video: str | None = None, phrase: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a curated folder's log: dropped items and quarantined videos (filter `quarantine`).
+
+    `at` is the filter's name, `video` and `phrase` are parts of text. Raises UserError if there is no log.
+    """
+    paths = [out / "discarded.jsonl", out / "quarantine.jsonl"]
+    if not all(path.is_file() for path in paths):
+        raise UserError(f"{out}: no discarded.jsonl there; give the output folder of a finished curation")
+    rows = [json.loads(line) for line in paths[0].read_text().splitlines()]
+    for row in map(json.loads, paths[1].read_text().splitlines()):
+        rows.append(
+            {"input": row["input"], "video": row["video"], "phrase": "", "filter": "quarantine", "why": row["reason"]}
+        )
+    return [
+        row
+        for row in rows
+        if (at is None or row["filter"] == at)
+        and (video is None or video in row["video"])
+        and (phrase is None or phrase.lower() in row["phrase"].lower())
+    ]
 
 
 def _remove_stale(out: Path, shards: list[ShardSpec]) -> None:

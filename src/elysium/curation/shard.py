@@ -19,7 +19,7 @@ from elysium.curation.filters import ANALYSIS_SIDE, filter_shot, shrink
 from elysium.curation.grounding import Grounder, load_grounder
 from elysium.curation.motion import CutFinder
 from elysium.curation.sources import CaptionedVideo
-from elysium.curation.trackers import load_tracker
+from elysium.curation.trackers import Tracker, load_tracker
 from elysium.curation.videos import ShardSpec, is_eval
 from elysium.data.shards import write_shard
 from elysium.data.video import UnreadableVideo, iter_frames, probe
@@ -57,6 +57,18 @@ class Shot:
 def _grounder(name: str, model: str) -> Grounder:
     """Loaded once per process."""
     return load_grounder(name, model)
+
+
+@lru_cache(maxsize=4)
+def _tracker(name: str, model: str) -> Tracker:
+    """Loaded once per process."""
+    return load_tracker(name, model)
+
+
+def load_once(spec: ShardSpec) -> tuple[Grounder, Tracker]:
+    """The models of a shard, loaded at the first call in a process. Raises UserError if a checkpoint is missing."""
+    params = spec.params
+    return _grounder(spec.source.grounding, params.grounding_dino), _tracker(spec.source.tracker, params.sam2)
 
 
 def journal_path(out: Path, shard: str) -> Path:
@@ -140,7 +152,8 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
     if not phrases:
         counts["videos_without_phrase"] += 1
     records = []
-    grounder, tracker = _grounder(spec.source.grounding, params.grounding_dino), load_tracker(spec.source.tracker)
+    split = "eval" if is_eval(video.source, spec.source.eval_fraction) else "train"
+    grounder, tracker = load_once(spec)
     for shot in shots(video, params) if phrases else ():
         counts["shots"] += 1
         counts["frames"] += len(shot.frames)
@@ -148,10 +161,15 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
         kept, fallen = filter_shot(shot.frames, phrases, grounder, tracker, params)
         for item in fallen:
             local.discard(video.label, item.phrase, item.filter, item.why, shot.number)
+        if split == "eval":
+            for track in kept:
+                if track.rivals:
+                    why = f"{1 + track.rivals} things answer it in the first frame"
+                    local.discard(video.label, track.phrase, "not_unique", why, shot.number)
+            kept = [t for t in kept if not t.rivals]
         if not kept:
             continue
         counts["trajectories"] += len(kept)
-        split = "eval" if is_eval(video.source, spec.source.eval_fraction) else "train"
         records.append(
             VideoRecord(
                 key=_key(spec.input_name, video, shot.number),
