@@ -26,7 +26,7 @@ BAD = {
     "empty.mp4": "the file is empty",
     "noise.mp4": "not a readable video",
     "not-there.mp4": "no such video file",
-    "over-8k.mp4": "at most 40 million are decoded",
+    "over-8k.mp4": "more than 40 million pixels a frame",
 }
 
 

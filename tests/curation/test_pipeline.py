@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,17 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elysium.boxes import Box, as_array, iou
+from elysium.boxes import as_array, iou
 from elysium.config import CurationInput, CurationParams
 from elysium.curation.annotations import read_annotations
 from elysium.curation.captions import noun_chunks
-from elysium.curation.filters import filter_shot
-from elysium.curation.grounding import Grounding, load_grounder
 from elysium.curation.pipeline import curate_folder, run
 from elysium.curation.report import funnel_rows
-from elysium.curation.trackers import load_tracker
 from elysium.curation.videos import is_eval
-from elysium.data.scenes import draw_scene
 from elysium.data.shards import read_records
 from elysium.data.video import read_frames, write_video
 from elysium.errors import UserError
@@ -180,71 +175,6 @@ def test_the_split_keeps_a_source_together_at_the_asked_share():
     assert np.mean([is_eval(name, 0.2) for name in names]) == pytest.approx(0.2, abs=0.03)
     assert not any(is_eval(name, 0.0) for name in names)
     assert all(is_eval(name, 1.0) for name in names)
-
-
-class _Path:
-    """A tracker that goes where it is told, and is sure of it: a tracker at fault."""
-
-    def __init__(self, boxes: list[Box]) -> None:
-        self._boxes = boxes
-
-    def track(self, frames: Iterable[np.ndarray], box: Box) -> Iterator[tuple[Box, float]]:
-        for _, found in zip(frames, [box, *self._boxes[1:]], strict=False):
-            yield found, 0.99
-
-
-class _Wrong:
-    """A grounder that gives a box of the ground for every phrase in the first frame only: a grounder at fault."""
-
-    def __init__(self, box: Box, later: Box) -> None:
-        self._box, self._later, self._calls = box, later, 0
-
-    def ground(self, frames: list[np.ndarray], phrases: list[str]) -> list[list[Grounding]]:
-        self._calls += 1
-        return [[Grounding(self._box if self._calls == 1 else self._later, 0.9, "x") for _ in phrases] for _ in frames]
-
-
-@pytest.fixture(scope="module")
-def lone_thing():
-    """Frames of one thing that crosses the picture in full view, its name and its true boxes."""
-    for seed in range(200):
-        scene = draw_scene(np.random.default_rng([11, seed]), 14, 160, 1)
-        thing = scene.things[0]
-        boxes = [b for b in scene.boxes[0] if b is not None]
-        whole = len(boxes) == 14 and min(scene.visible[0]) > 0.99
-        if whole and thing.texture == "plain" and thing.colour == "red" and abs(thing.velocity[0]) > 0.02:
-            kept, _ = filter_shot(
-                list(scene.frames), [thing.name], load_grounder("shapes"), load_tracker("csrt"), PARAMS
-            )
-            if kept:
-                return list(scene.frames), thing.name, boxes
-    raise AssertionError("no seed draws a lone red thing that is kept")
-
-
-def test_planted_faults_are_caught_by_their_filters(lone_thing, capsys):
-    frames, name, boxes = lone_thing
-    shapes, csrt = load_grounder("shapes"), load_tracker("csrt")
-    jump = [*boxes[:6], *[(0.02, 0.02, 0.12, 0.12)] * 8]
-    slide = [tuple(np.clip(np.array(b) + 0.022 * i * np.array([0, 1, 0, 1]), 0, 1)) for i, b in enumerate(boxes)]
-    x1, y1 = boxes[0][:2]
-    ground_box = (0.02, 0.02, 0.14, 0.14) if x1 > 0.2 or y1 > 0.2 else (0.8, 0.8, 0.95, 0.95)
-    vanished = [*frames[:7], *[np.full_like(frames[0], 120)] * 7]
-    caught = {}
-    for fault, (f, grounder, tracker) in {
-        "tracker jumps": (frames, shapes, _Path(jump)),
-        "tracker drifts slowly": (frames, shapes, _Path(slide)),
-        "box of another thing": (frames, _Wrong(ground_box, boxes[7]), csrt),
-        "the thing vanishes": (vanished, _Wrong(boxes[0], boxes[7]), csrt),
-    }.items():
-        kept, fallen = filter_shot(f, [name], grounder, tracker, PARAMS)
-        assert kept == []
-        caught[fault] = fallen[0].filter
-    with capsys.disabled():
-        print("\n" + "\n".join(f"{fault}: {at}" for fault, at in caught.items()))
-    assert caught["tracker jumps"] == "drift"
-    assert caught["tracker drifts slowly"] in ("iou_middle", "iou_last")
-    assert caught["box of another thing"] in ("tracking_confidence", "iou_middle")
-    assert caught["the thing vanishes"] == "tracking_confidence"
 
 
 def test_a_trajectory_never_crosses_a_cut(raw_world, tmp_path):

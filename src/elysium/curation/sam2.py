@@ -48,7 +48,7 @@ class Sam2Tracker:
                 height, width = frame.shape[:2]
                 session = Sam2VideoInferenceSession(
                     video_height=height, video_width=width, inference_device=self._device,
-                    inference_state_device=self._device, video_storage_device=self._device,
+                    inference_state_device=self._device, video_storage_device=self._device, dtype=torch.float32,
                 )  # fmt: skip
                 corners = torch.tensor(box, dtype=torch.float32).reshape(1, 1, 2, 2) * self._side
                 labels = torch.tensor([[[_TOP_LEFT, _BOTTOM_RIGHT]]], dtype=torch.int32)
