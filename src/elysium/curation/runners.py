@@ -4,6 +4,7 @@ Both call `curate_shard` for every shard and nothing else, so they leave the sam
 videos and the output folder under the same path (a shared file system).
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -68,13 +69,13 @@ def _on_ray(todo: Sequence[ShardSpec], out: Path, params: CurationParams) -> Ite
     out = out.absolute()
     with _connected(ray, params.ray_address):
         # A worker process of Ray is kept between tasks, so its models are loaded once (max_calls=0: on GPUs, too).
-        task = ray.remote(curate_shard).options(
+        task = ray.remote(
             num_cpus=1,
             num_gpus=params.gpus_per_worker,
             max_retries=_RETRIES,
             max_calls=0,
             scheduling_strategy="SPREAD",
-        )
+        )(curate_shard)
         slots = max(1, params.workers, int(ray.cluster_resources().get("CPU", 1)))
         waiting = [_absolute(spec) for spec in reversed(todo)]
         running: dict[Any, ShardSpec] = {}
@@ -86,7 +87,9 @@ def _on_ray(todo: Sequence[ShardSpec], out: Path, params: CurationParams) -> Ite
             for reference in done:
                 try:
                     ray.get(reference)
-                except ray.exceptions.WorkerCrashedError as error:
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error  # what the shard raised, as the local runner shows it
+                except ray.exceptions.RayError as error:
                     raise UserError(
                         f"shard {running[reference].name}: its Ray worker died {_RETRIES} times (out of memory?); run "
                         "again on larger nodes: finished shards are kept"
@@ -114,7 +117,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="warning")
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"curation.ray_address={address!r}: cannot connect to Ray ({reason})") from error
