@@ -16,7 +16,7 @@ TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help env demo demo-full ship data data-push backbones test test-browser lint format bench mlflow clean distclean
+.PHONY: help env demo demo-full ship data data-push backbones test test-browser test-cluster lint format bench mlflow clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ test: data  ## run all tests (TESTS=tests/flows for some)
 
 test-browser: data  ## the web page in headless Chromium (CHROMIUM=/path/to/it)
 	.venv/bin/python -m elysium.offline python -m pytest browser
+
+test-cluster: data  ## the curation on a Ray cluster of two nodes (needs the extra `cluster`: pip install ray)
+	.venv/bin/python -m elysium.offline python -m pytest cluster
 
 lint: $(STAMP)  ## ruff and mypy
 	.venv/bin/ruff check .

@@ -43,7 +43,7 @@ class WorldParams:
 
 @dataclass(frozen=True)
 class CurationInput:
-    """One folder of captioned videos and what grounds its phrases."""
+    """One folder of captioned videos (forms of `captions`: curation/sources.py) and what grounds its phrases."""
 
     videos: str
     captions: str
@@ -66,7 +66,12 @@ class CurationParams:
     frame_size: int = 0  # longest side of the stored frames in pixels; 0 keeps the source's
     frame_stride: int = 1
     max_frames: int = 64
+    videos_per_caption: int = 0  # videos that may share one caption, the later ones lose it; 0: any number
+    runner: str = "local"  # local | ray
+    ray_address: str = ""  # ray://host:10001, auto, or nothing: Ray is started on this machine
+    gpus_per_worker: float = 0.0  # of Ray's
     grounding_dino: str = "IDEA-Research/grounding-dino-base"
+    sam2: str = "facebook/sam2.1-hiera-tiny"  # checkpoint of the tracker sam2
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,57 @@ def test_a_box_too_small_to_track_gives_nothing():
 def test_an_unknown_tracker_is_one_clear_error():
     with pytest.raises(UserError, match="csrt"):
         load_tracker("clairvoyant")
+
+
+@pytest.fixture(scope="module")
+def tiny_sam2(tmp_path_factory):
+    """A whole SAM 2 video model with random weights and few layers, for pictures of 128 pixels, as a checkpoint."""
+    import torch
+    from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
+
+    torch.manual_seed(0)
+    backbone = Sam2HieraDetConfig(
+        hidden_size=16, image_size=[128, 128], blocks_per_stage=[1, 1, 1, 1], embed_dim_per_stage=[16, 32, 64, 128],
+        num_attention_heads_per_stage=[1, 1, 1, 1], global_attention_blocks=[2],
+    )  # fmt: skip
+    config = Sam2VideoConfig(
+        vision_config=Sam2VisionConfig(
+            backbone_config=backbone, backbone_channel_list=[128, 64, 32, 16],
+            backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
+        ),
+        prompt_encoder_config={"image_size": 128},
+        mask_decoder_config={"num_hidden_layers": 1, "mlp_dim": 64},
+        image_size=128,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=64,
+        memory_attention_rope_feat_sizes=[8, 8],
+        memory_fuser_num_layers=1,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("sam2")
+    Sam2VideoModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_sam2_gives_a_box_and_a_confidence_per_frame_and_can_be_ended_early(tiny_sam2):
+    frames, boxes = _moving_square(6)
+    tracker = load_tracker("sam2", tiny_sam2)
+    found = list(tracker.track(frames, boxes[0]))
+    assert len(found) == 6 and found[0] == (boxes[0], 1.0)
+    for (x1, y1, x2, y2), confidence in found:
+        assert 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1 and 0 <= confidence <= 1
+    again = [next(step) for step in [tracker.track(frames, boxes[0])] for _ in range(3)]
+    assert again == found[:3]
+
+
+def test_the_box_of_a_mask():
+    from elysium.curation.sam2 import _mask_box
+
+    mask = np.zeros((10, 20), bool)
+    assert _mask_box(mask) is None
+    mask[2:5, 4:10] = True
+    assert _mask_box(mask) == (0.2, 0.2, 0.5, 0.5)
+
+
+def test_a_missing_sam2_is_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match=r"curation\.sam2"):
+        load_tracker("sam2", str(tmp_path / "nothing"))

@@ -22,6 +22,7 @@ FILTERS = (
     "drift",
     "iou_middle",
     "iou_last",
+    "not_unique",  # asked of the evaluation split only
 )
 MIN_FRAMES = 5  # a shorter shot gives no trajectory worth the name
 ANALYSIS_SIDE = 512  # pixels; larger frames are shrunk to it for grounding and tracking
@@ -36,6 +37,7 @@ class Trajectory:
     boxes: tuple[Box, ...]
     confidence: float
     drift: float
+    rivals: int = 0  # other things that answer the phrase in the first frame
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ def filter_shot(
             anchors = {p: (grounded[p][1].box, grounded[p][2].box) for p in group}
             passed, failed = _follow(small, box, anchors, tracker, params)
             fallen += failed
-            kept += [Trajectory(p, grounded[p][0].label, boxes, *scores) for p, boxes, scores in passed]
+            kept += [
+                Trajectory(p, grounded[p][0].label, boxes, *scores, grounded[p][0].rivals)
+                for p, boxes, scores in passed
+            ]
     return kept, fallen
 
 

@@ -23,13 +23,15 @@ ENTRY_POINTS = "elysium.grounders"
 class Grounding:
     """The best box for a phrase in one frame: normalised xyxy, a score in [0, 1], the class where the grounder has one.
 
-    `box` is None and `score` 0 when nothing, or no *single* thing, answers the phrase; `note` then says why.
+    `box` is None and `score` 0 when nothing, or no *single* thing, answers the phrase; `note` then says why. `rivals`
+    counts other things of the frame that answer it as well, for grounders that choose the best of several.
     """
 
     box: Box | None = None
     score: float = 0.0
     label: str = ""
     note: str = ""
+    rivals: int = 0
 
 
 class Grounder(Protocol):

@@ -41,6 +41,7 @@ WHAT = {
     "drift": "extreme drift (Kalman filter)",
     "iou_middle": "track and grounding apart in the middle frame",
     "iou_last": "track and grounding apart in the last frame",
+    "not_unique": "evaluation split: not the only such object of the first frame",
 }
 SAMPLES = 12
 _PANEL = 224  # pixels, side of a drawn frame

@@ -1,7 +1,6 @@
 """The work of one process: one shard of captioned videos becomes two tars and a journal, or nothing at all."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +18,12 @@ from elysium.curation.captions import Chunk, judged_chunks
 from elysium.curation.filters import ANALYSIS_SIDE, filter_shot, shrink
 from elysium.curation.grounding import Grounder, load_grounder
 from elysium.curation.motion import CutFinder
-from elysium.curation.trackers import load_tracker
-from elysium.curation.videos import CaptionedVideo, ShardSpec, is_eval
+from elysium.curation.sources import CaptionedVideo
+from elysium.curation.trackers import Tracker, load_tracker
+from elysium.curation.videos import ShardSpec, is_eval
 from elysium.data.shards import write_shard
 from elysium.data.video import UnreadableVideo, iter_frames, probe
+from elysium.files import write_atomic
 from elysium.samples import ObjectTrack, VideoRecord
 
 JPEG_QUALITY = 92
@@ -58,6 +59,18 @@ def _grounder(name: str, model: str) -> Grounder:
     return load_grounder(name, model)
 
 
+@lru_cache(maxsize=4)
+def _tracker(name: str, model: str) -> Tracker:
+    """Loaded once per process."""
+    return load_tracker(name, model)
+
+
+def load_once(spec: ShardSpec) -> tuple[Grounder, Tracker]:
+    """The models of a shard, loaded at the first call in a process. Raises UserError if a checkpoint is missing."""
+    params = spec.params
+    return _grounder(spec.source.grounding, params.grounding_dino), _tracker(spec.source.tracker, params.sam2)
+
+
 def journal_path(out: Path, shard: str) -> Path:
     """The journal is written last: a shard is done if its journal is there with the right fingerprint."""
     return out / "journal" / f"{shard}.json"
@@ -86,11 +99,11 @@ def curate_shard(spec: ShardSpec, out: Path) -> None:
     chunks = _judge_captions(spec, journal)
     for video in spec.videos:
         try:
-            records += _curate_video(spec, video, chunks[video.path], journal)
+            records += _curate_video(spec, video, chunks[video.label], journal)
         except (UnreadableVideo, cv2.error) as error:
             journal.counts["videos_unreadable"] += 1
             reason = " ".join(str(error).split()).replace(video.path, video.name)
-            journal.quarantined.append({"input": spec.input_name, "video": video.name, "reason": reason})
+            journal.quarantined.append({"input": spec.input_name, "video": video.label, "reason": reason})
     paths = tar_paths(out, spec.name)
     tars = []
     for split, path in paths.items():
@@ -106,30 +119,22 @@ def curate_shard(spec: ShardSpec, out: Path) -> None:
         "discarded": [{"input": spec.input_name, **row} for row in journal.discarded],
         "quarantined": journal.quarantined,
     }
-    write_atomically(journal_path(out, spec.name), json.dumps(body, indent=0))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)
+    write_atomic(journal_path(out, spec.name), json.dumps(body, indent=0))
 
 
 def _judge_captions(spec: ShardSpec, journal: Journal) -> dict[str, list[str]]:
     """The kept chunks of each video over all its captions, each once; the others go to the journal."""
     captions = [(video, caption) for video in spec.videos for caption in video.captions]
     judged = judged_chunks([caption for _, caption in captions])
-    kept: dict[str, list[str]] = {video.path: [] for video in spec.videos}
+    kept: dict[str, list[str]] = {video.label: [] for video in spec.videos}
     for (video, _), chunks in zip(captions, judged, strict=True):
         for chunk in chunks:
             journal.counts["chunks"] += 1
-            reason = chunk.reason or _repeated(chunk, kept[video.path])
+            reason = chunk.reason or _repeated(chunk, kept[video.label])
             if reason:
-                journal.discard(video.name, chunk.text, f"caption_{reason}", "noun chunk filter")
+                journal.discard(video.label, chunk.text, f"caption_{reason}", "noun chunk filter")
             else:
-                kept[video.path].append(chunk.text)
+                kept[video.label].append(chunk.text)
     return kept
 
 
@@ -147,21 +152,27 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
     if not phrases:
         counts["videos_without_phrase"] += 1
     records = []
-    grounder, tracker = _grounder(spec.source.grounding, params.grounding_dino), load_tracker(spec.source.tracker)
-    for shot in shots(path, params) if phrases else ():
+    split = "eval" if is_eval(video.source, spec.source.eval_fraction) else "train"
+    grounder, tracker = load_once(spec)
+    for shot in shots(video, params) if phrases else ():
         counts["shots"] += 1
         counts["frames"] += len(shot.frames)
         counts["candidates"] += len(phrases)
         kept, fallen = filter_shot(shot.frames, phrases, grounder, tracker, params)
         for item in fallen:
-            local.discard(video.name, item.phrase, item.filter, item.why, shot.number)
+            local.discard(video.label, item.phrase, item.filter, item.why, shot.number)
+        if split == "eval":
+            for track in kept:
+                if track.rivals:
+                    why = f"{1 + track.rivals} things answer it in the first frame"
+                    local.discard(video.label, track.phrase, "not_unique", why, shot.number)
+            kept = [t for t in kept if not t.rivals]
         if not kept:
             continue
         counts["trajectories"] += len(kept)
-        split = "eval" if is_eval(video.source, spec.source.eval_fraction) else "train"
         records.append(
             VideoRecord(
-                key=_key(spec.input_name, video.name, shot.number),
+                key=_key(spec.input_name, video, shot.number),
                 source=video.source,
                 frame_size=(info.width, info.height),
                 frame_times=tuple(round(t, 4) for t in shot.times),
@@ -169,7 +180,7 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
                 captions=video.captions,
                 metadata={
                     "input": spec.input_name,
-                    "video": video.name,
+                    "video": video.label,
                     "shot": shot.number,
                     "split": split,
                     "fps": round(info.fps / params.frame_stride, 4),
@@ -185,11 +196,11 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
     return records
 
 
-def shots(path: Path, params: CurationParams) -> Iterator[Shot]:
+def shots(video: CaptionedVideo, params: CurationParams) -> Iterator[Shot]:
     """The shots of a video one by one, each cut short at `max_frames`; one shot is in memory at a time."""
     side = 0 if params.frame_size == 0 else max(params.frame_size, ANALYSIS_SIDE)
     finder, shot = CutFinder(), Shot(0)
-    for frame, time in iter_frames(path, params.frame_stride, longest_side=side):
+    for frame, time in iter_frames(video.path, params.frame_stride, None, side, video.start, video.end):
         if finder.is_cut(frame):
             yield shot
             shot = Shot(shot.number + 1)
@@ -199,11 +210,11 @@ def shots(path: Path, params: CurationParams) -> Iterator[Shot]:
     yield shot
 
 
-def _key(input_name: str, video: str, shot: int) -> str:
-    """A key without dots; names that differ only in letters a key cannot hold stay apart by a hash."""
-    stem = Path(video).stem
+def _key(input_name: str, video: CaptionedVideo, shot: int) -> str:
+    """A key without dots; labels that differ only in characters a key cannot hold stay apart by a hash."""
+    stem = str(Path(video.name).with_suffix("")) + video.label.removeprefix(video.name)
     clean = re.sub(r"[^A-Za-z0-9_-]", "-", stem)
-    tag = "" if clean == stem else "-" + sha256(video.encode()).hexdigest()[:8]
+    tag = "" if clean == stem else "-" + sha256(video.label.encode()).hexdigest()[:8]
     return f"{input_name}-{clean}{tag}-s{shot:03d}"
 
 

@@ -1,7 +1,7 @@
 """Trackers: a box in the first frame becomes a box and a confidence in every frame (section 3.2, step 2).
 
 A tracker is a generator over frames: whoever consumes it may stop at the first frame under the threshold, and the rest
-is never computed. Third parties register theirs by the entry-point group `elysium.trackers` (`make() -> Tracker`).
+is never computed. Third parties register theirs by the entry-point group `elysium.trackers` (`make(model) -> Tracker`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -248,10 +248,20 @@ def _flow_box(before: np.ndarray, after: np.ndarray, box: Box) -> Box | None:
     )
 
 
-TRACKERS: dict[str, Callable[[], Tracker]] = {"csrt": CsrtTracker}
+def _csrt(model: str) -> Tracker:
+    return CsrtTracker()
 
 
-def tracker_factory(name: str) -> Callable[[], Tracker]:
+def _sam2(model: str) -> Tracker:
+    from elysium.curation.sam2 import Sam2Tracker
+
+    return Sam2Tracker(model)
+
+
+TRACKERS: dict[str, Callable[[str], Tracker]] = {"csrt": _csrt, "sam2": _sam2}
+
+
+def tracker_factory(name: str) -> Callable[[str], Tracker]:
     """What makes the tracker `name`: built in, or registered by an installed package.
 
     Raises UserError, with the known names, if there is no such tracker.
@@ -260,12 +270,12 @@ def tracker_factory(name: str) -> Callable[[], Tracker]:
         return TRACKERS[name]
     registered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name in registered:
-        make: Callable[[], Tracker] = registered[name].load()
+        make: Callable[[str], Tracker] = registered[name].load()
         return make
     known = ", ".join(sorted({*TRACKERS, *registered}))
     raise UserError(f"tracker {name!r} is not known; choose one of {known} (curation.inputs.*.tracker)")
 
 
-def load_tracker(name: str) -> Tracker:
-    """The tracker `name`. Raises UserError as `tracker_factory` does."""
-    return tracker_factory(name)()
+def load_tracker(name: str, model: str = "") -> Tracker:
+    """The tracker `name`; `model` is its checkpoint, where it has one. Raises UserError as `tracker_factory` does."""
+    return tracker_factory(name)(model)

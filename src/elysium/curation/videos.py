@@ -1,29 +1,28 @@
-"""The captioned videos that enter the curation, and their cut into shards, the unit of work."""
+"""The captioned videos that enter the curation, each once, and their cut into shards, the unit of work."""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from elysium.config import CurationInput, CurationParams
+from elysium.curation.sources import CaptionedVideo, read_captions
 from elysium.errors import UserError
 
-VERSION = 1  # of the curation's output; raise it when the same input gives another output
+VERSION = 2  # of the curation's output; raise it when the same input gives another output
 _SAMPLE = 1 << 16  # bytes read at both ends of a file to tell whether it changed
-
-
-@dataclass(frozen=True)
-class CaptionedVideo:
-    """A video file with its captions; clips of one `source` never come into both the train and the eval split."""
-
-    path: str
-    captions: tuple[str, ...]
-    source: str
-
-    @property
-    def name(self) -> str:
-        return Path(self.path).name
+# What runs the curation, not what comes out of it.
+_HOW_TO_RUN = (
+    "inputs",
+    "workers",
+    "videos_per_shard",
+    "runner",
+    "ray_address",
+    "gpus_per_worker",
+    "videos_per_caption",
+)
 
 
 @dataclass(frozen=True)
@@ -38,57 +37,89 @@ class ShardSpec:
     fingerprint: str
 
 
-def read_captions(source: CurationInput) -> list[CaptionedVideo]:
-    """The videos of an input, by name; captions of a video named twice are joined, repeated captions count once.
+@dataclass(frozen=True)
+class Plan:
+    """The shards of all inputs in a fixed order, and the rows of the log for what was left out as a repetition."""
 
-    Raises UserError if the folder or the caption file is missing, or a line of it is not
-    `{"video": "name.mp4", "captions": ["...", ...]}` (optional: "source").
-    """
-    folder, listing = Path(source.videos), Path(source.captions)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of videos (curation.inputs.*.videos)")
-    if not listing.is_file():
-        raise UserError(
-            f'{listing}: no such caption file; write one line {{"video": ..., "captions": [...]}} per video'
-        )
-    found: dict[str, tuple[list[str], str]] = {}
-    for number, line in enumerate(listing.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            name, captions = row["video"], row["captions"]
-            if not isinstance(name, str) or not all(isinstance(c, str) for c in captions) or isinstance(captions, str):
-                raise TypeError("video is a name, captions a list of texts")
-            origin = str(row.get("source", name))
-        except (ValueError, KeyError, TypeError) as error:
-            wanted = '{"video": "name.mp4", "captions": ["..."]}'
-            raise UserError(f"{listing}:{number}: expected {wanted}, got {line[:60]!r} ({error})") from error
-        known, origin = found.setdefault(name, ([], origin))
-        known.extend(c for c in captions if c not in known)
-    if not found:
-        raise UserError(f"{listing}: no caption in it")
-    return [CaptionedVideo(str(folder / name), tuple(c), origin) for name, (c, origin) in sorted(found.items())]
+    shards: list[ShardSpec]
+    repeated: list[dict[str, Any]]
 
 
-def plan(params: CurationParams) -> list[ShardSpec]:
-    """Every shard of every input, in a fixed order. Raises UserError as `read_captions` does, or without input."""
+def plan(params: CurationParams) -> Plan:
+    """Every shard of every input, each video once. Raises UserError as `read_captions` does, or without input."""
     if not params.inputs:
         raise UserError("curation.inputs is empty; name at least one folder of captioned videos")
-    shards = []
+    shards: list[ShardSpec] = []
+    repeated: list[dict[str, Any]] = []
+    seen: dict[tuple[object, ...], tuple[str, str]] = {}
     for name, source in sorted(params.inputs.items()):
-        videos = read_captions(source)
+        digests: dict[str, str] = {}
+        videos = _once(name, read_captions(source), seen, digests, repeated)
+        videos = _fresh_captions(name, videos, params.videos_per_caption, repeated)
         step = max(1, params.videos_per_shard)
         for k, start in enumerate(range(0, len(videos), step)):
             part = tuple(videos[start : start + step])
-            shards.append(ShardSpec(f"{name}-{k:05d}", name, source, params, part, _fingerprint(source, params, part)))
-    return shards
+            fingerprint = _fingerprint(source, params, part, digests)
+            shards.append(ShardSpec(f"{name}-{k:05d}", name, source, params, part, fingerprint))
+    return Plan(shards, repeated)
 
 
-def _fingerprint(source: CurationInput, params: CurationParams, videos: Sequence[CaptionedVideo]) -> str:
-    settings = {k: v for k, v in asdict(params).items() if k not in ("inputs", "workers", "videos_per_shard")}
+def _once(
+    input_name: str,
+    videos: Sequence[CaptionedVideo],
+    seen: dict[tuple[object, ...], tuple[str, str]],
+    digests: dict[str, str],
+    repeated: list[dict[str, Any]],
+) -> list[CaptionedVideo]:
+    """The videos without files that were met before under another name; a copy leaves its captions to the first."""
+    kept: dict[str, CaptionedVideo] = {}
+    for video in videos:
+        digest = digests.setdefault(video.path, _digest(Path(video.path)))
+        key = (digest, video.start, video.end)
+        known = seen.get(key) if digest != "missing" else None
+        if known is None:
+            seen[key] = (input_name, video.label)
+            kept[video.label] = video
+            continue
+        if known[0] == input_name:
+            first = kept[known[1]]
+            kept[known[1]] = replace(first, captions=tuple(dict.fromkeys(first.captions + video.captions)))
+        why = f"the same file as {known[1]} of {known[0]}"
+        repeated.append(
+            {"input": input_name, "video": video.label, "phrase": "", "filter": "video_repeated", "why": why}
+        )
+    return list(kept.values())
+
+
+def _fresh_captions(
+    input_name: str, videos: Sequence[CaptionedVideo], most: int, repeated: list[dict[str, Any]]
+) -> list[CaptionedVideo]:
+    """The videos without captions that `most` videos before had, letter case and spaces aside (0: no limit)."""
+    if most <= 0:
+        return list(videos)
+    uses: dict[str, int] = {}
+    out = []
+    for video in videos:
+        captions = []
+        for caption in video.captions:
+            text = " ".join(caption.casefold().split())
+            uses[text] = uses.get(text, 0) + 1
+            if uses[text] <= most:
+                captions.append(caption)
+                continue
+            why = f"caption of {most} videos before"
+            row = {"input": input_name, "video": video.label, "phrase": caption, "why": why}
+            repeated.append({**row, "filter": "caption_of_other_videos"})
+        out.append(replace(video, captions=tuple(captions)))
+    return out
+
+
+def _fingerprint(
+    source: CurationInput, params: CurationParams, videos: Sequence[CaptionedVideo], digests: dict[str, str]
+) -> str:
+    settings = {k: v for k, v in asdict(params).items() if k not in _HOW_TO_RUN}
     how = {k: v for k, v in asdict(source).items() if k not in ("videos", "captions")}
-    listed = [(v.name, v.captions, v.source, _digest(Path(v.path))) for v in videos]
+    listed = [(v.name, v.captions, v.source, v.start, v.end, digests[v.path]) for v in videos]
     text = json.dumps([VERSION, settings, how, listed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -159,40 +159,67 @@ def _quarter_turns(frame: Any) -> int:
 
 
 def iter_frames(
-    path: str | Path, stride: int = 1, limit: int | None = None, longest_side: int = 0
+    path: str | Path,
+    stride: int = 1,
+    limit: int | None = None,
+    longest_side: int = 0,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Every `stride`-th frame, at most `limit`: RGB uint8 `[H, W, 3]` in display orientation, and its time in seconds.
 
     Decoding is sequential and memory does not grow with the length of the video. `longest_side > 0` shrinks larger
     frames to it in the colour conversion, keeping the aspect. Times count from the first frame shown, from the
-    presentation stamps (so variable frame rates are right). Raises UnreadableVideo if no frame, or a damaged stream
-    part-way, is met: a video whose end cannot be decoded is not used in part.
+    presentation stamps (so variable frame rates are right). `start` and `end` (seconds) choose the frames in between;
+    of a file, what lies before is skipped by a seek to the keyframe before `start`. Raises UnreadableVideo if no frame,
+    or a damaged stream part-way, is met: a video whose end cannot be decoded is not used in part.
     """
     if stride < 1:
         raise ValueError(f"the stride is at least 1, got {stride}")
     path = Path(path)
+    within = math.inf if end is None else end
     if path.is_dir():
-        yield from _iter_pictures(path, stride, limit, longest_side)
+        pictures = _iter_pictures(path, stride, None, longest_side)
+        yield from itertools.islice(((f, t) for f, t in pictures if start <= t < within), limit)
         return
     container, stream = _open(path)
     with container:
-        rate = float(stream.average_rate or stream.guessed_rate or 0) or 1.0
-        origin: float | None = None
-        yielded = 0
+        index = yielded = 0
         try:
-            for index, frame in enumerate(container.decode(stream)):
-                time = frame.time if frame.time is not None else index / rate
-                origin = time if origin is None else origin
-                if index % stride:
+            for frame, time in _decode(container, stream, start):
+                if time < start - 1e-6:
                     continue
-                yield _rgb(frame, longest_side), max(0.0, time - origin)
-                yielded += 1
-                if limit is not None and yielded >= limit:
+                if time >= within:
                     break
+                if index % stride == 0:
+                    yield _rgb(frame, longest_side), time
+                    yielded += 1
+                    if limit is not None and yielded >= limit:
+                        break
+                index += 1
         except (av.FFmpegError, ValueError) as error:
             raise UnreadableVideo(f"{path}: damaged after {yielded} frames ({_reason(error)})") from error
-        if origin is None:
-            raise UnreadableVideo(f"{path}: the video stream has no frame")
+        if not yielded and limit != 0:
+            where = f" between {start:g} s and {within:g} s" if start or end is not None else ""
+            raise UnreadableVideo(f"{path}: the video stream has no frame{where}")
+
+
+def _decode(container: Any, stream: Any, start: float) -> Iterator[tuple[Any, float]]:
+    """Frames from the keyframe before `start` on, with their seconds after the first frame of the file."""
+    rate = float(stream.average_rate or stream.guessed_rate or 0) or 1.0
+    origin: float | None = None
+    for number, frame in enumerate(container.decode(stream)):
+        stamp = frame.time if frame.time is not None else number / rate
+        origin = stamp if origin is None else origin
+        if number == 0 and start > 0 and frame.time is not None:
+            break
+        yield frame, max(0.0, stamp - origin)
+    else:
+        return
+    container.seek(int((origin + start) / stream.time_base), stream=stream)
+    for frame in container.decode(stream):
+        if frame.time is not None:
+            yield frame, max(0.0, frame.time - origin)
 
 
 def _rgb(frame: Any, longest_side: int) -> np.ndarray:

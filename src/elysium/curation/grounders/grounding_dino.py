@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from elysium.boxes import iou
 from elysium.curation.grounding import Grounding
 from elysium.errors import UserError
 
+RIVAL_SCORE = 0.35  # a second box above this score answers the phrase as well (the authors' box threshold)
+SAME_IOU = 0.5  # boxes that overlap more are one thing
 BATCH = 16  # pairs of a frame and a phrase in one forward pass
 
 
@@ -52,12 +55,25 @@ class GroundingDino:
         with torch.inference_mode():
             outputs = self._model(**inputs.to(self._device))
         scores_BQ = outputs.logits.float().sigmoid().amax(-1)  # over the tokens of the phrase
-        best_B = scores_BQ.argmax(-1)
-        results = []
-        for row, query in enumerate(best_B.tolist()):
-            cx, cy, w, h = outputs.pred_boxes[row, query].float().tolist()
-            x1, y1, x2, y2 = (min(1.0, max(0.0, v)) for v in (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
-            score = float(scores_BQ[row, query])
-            empty = x2 - x1 < 1e-4 or y2 - y1 < 1e-4
-            results.append(Grounding(note="empty box") if empty else Grounding((x1, y1, x2, y2), score))
-        return results
+        cxcywh_BQ4 = outputs.pred_boxes.float()
+        xyxy_BQ4 = torch.cat(
+            [cxcywh_BQ4[..., :2] - cxcywh_BQ4[..., 2:] / 2, cxcywh_BQ4[..., :2] + cxcywh_BQ4[..., 2:] / 2], -1
+        )
+        boxes_BQ4 = xyxy_BQ4.clamp(0, 1).cpu().numpy().astype(float)
+        return [_best(scores, boxes) for scores, boxes in zip(scores_BQ.cpu().numpy(), boxes_BQ4, strict=True)]
+
+
+def _best(scores_Q: np.ndarray, boxes_Q4: np.ndarray) -> Grounding:
+    """The best box of a phrase, with the number of other things that answer it."""
+    order = np.argsort(-scores_Q, kind="stable")
+    x1, y1, x2, y2 = boxes_Q4[order[0]].tolist()
+    if x2 - x1 < 1e-4 or y2 - y1 < 1e-4:
+        return Grounding(note="empty box")
+    things = [boxes_Q4[order[0]]]
+    for query in order[1:]:
+        if scores_Q[query] < RIVAL_SCORE:
+            break
+        box = boxes_Q4[query]
+        if (box[2:] - box[:2]).min() >= 1e-4 and all(float(iou(box, other)) < SAME_IOU for other in things):
+            things.append(box)
+    return Grounding((x1, y1, x2, y2), float(scores_Q[order[0]]), rivals=len(things) - 1)
