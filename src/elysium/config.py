@@ -124,7 +124,7 @@ class TrainParams:
     steps: int = 100
     global_batch: int = 32
     micro_batch: int = 16
-    optimizer: str = "adamw"  # or "muon"
+    optimizer: str = "adamw"  # or "muon", "adamw8bit"
     lr: float = 5e-5
     warmup_steps: int = 0
     gate_from: int = 0  # the first step in which a T-Selector's gate learns; until then only its projection does
@@ -136,9 +136,13 @@ class TrainParams:
     interval_min: int = 1
     interval_max: int = 60
     max_length: int = 2048
+    packing: bool = False  # several samples in a row instead of padding
+    lora_rank: int = 0  # above 0 the LLM learns through low-rank updates, merged at the end
     gradient_checkpointing: bool = False
-    save_every: int = 0  # steps; 0: only at the end
+    save_every: int = 0  # steps between checkpoints; 0: none but on SIGTERM
+    keep_checkpoints: int = 2
     log_every: int = 20
+    draw_every: int = 0  # steps between pictures of true and predicted boxes; 0: none
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ class LauncherParams:
     name: str = "local"  # local | hostfile | slurm
     processes: int = 2
     threads: int = 1
+    loader_threads: int = 1  # prepare batches in each process; the order of samples does not depend on them
     hostfile: str = ""
     master_port: int = 0  # 0: any free port
 

@@ -59,6 +59,15 @@ def test_an_epoch_shows_every_record_once(processor, sources) -> None:
     assert first != second
 
 
+def test_passes_count_what_was_drawn(processor, sources) -> None:
+    """Over several of the blocks in which sources are apportioned, and in the middle of one."""
+    mixture = Mixture(sources, processor, Clip(), 1024, seed=0)
+    for position in (0, 37, 500, 1234):
+        drawn = Counter(int(mixture._block(p // 500)[0][p % 500]) for p in range(position))
+        sizes = {"images": 40, "videos": 8}
+        assert mixture.passes(position) == {n: drawn[i] / sizes[n] for i, n in enumerate(("images", "videos"))}
+
+
 def test_what_does_not_fit_is_counted_and_never_cut(processor, sources) -> None:
     mixture = Mixture(sources, processor, Clip((2, 8)), 200, seed=0)
     samples = [mixture[i] for i in range(60)]

@@ -1,5 +1,7 @@
 """Which parameters the optimisers take, and that two in one behave like each alone."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -81,9 +83,15 @@ def test_every_trained_parameter_is_in_one_group_and_only_matrices_decay() -> No
     assert all((g["weight_decay"] == 0.1) is (q.ndim > 1) for g in groups for q in g["params"])
 
 
+def test_8_bit_adamw_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(UserError, match=r"elysium\[gpu\]"):
+        build_optimizer(problem()[1], "adamw8bit", 0.1, BETAS, 0)
+
+
 def test_what_does_not_work_is_refused() -> None:
     _, groups = problem()
-    with pytest.raises(UserError, match="optimizer: 'sgd'; choose one of adamw, muon"):
+    with pytest.raises(UserError, match="optimizer: 'sgd'; choose one of adamw, adamw8bit, muon"):
         build_optimizer(groups, "sgd", 0.1, BETAS, 0)
     with pytest.raises(UserError, match="whole matrices"):
         build_optimizer(groups, "muon", 0.1, BETAS, 2)

@@ -3,6 +3,11 @@
 Position p of a run names one training sample, whoever asks for it: the order does not depend on the number of
 processes or loader threads, and resuming is starting at another position. Every block of positions holds each source in
 proportion to its weight; a source that ends starts again in a new order.
+
+Why not megatron-energon, which blends, packs and is restorable: its order holds only while ranks times workers stays
+the same (its page on reproducible scaling), and its state is one per worker, where here it is one number; its shards
+need metadata made by its own command; and it shuffles within a buffer, not over a whole source. It would pay off for
+shards in an object store, which are read as streams.
 """
 
 from bisect import bisect_right
@@ -10,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -88,6 +94,7 @@ class Mixture:
         self.quota = _apportion(list(weights.values()), _BLOCK)
         self.refused: Counter[str] = Counter()
         self.too_long: set[str] = set()
+        self._counting = Lock()
         self._block = lru_cache(maxsize=4)(self._draw_block)
 
     def _draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +105,12 @@ class Mixture:
         for i in range(len(self.quota)):
             rank[source == i] = np.arange(self.quota[i])
         return source, rank
+
+    def passes(self, position: int) -> dict[str, float]:
+        """How often each source has been gone through before a position."""
+        block, offset = divmod(position, _BLOCK)
+        drawn = np.bincount(self._block(block)[0][:offset], minlength=len(self.quota))
+        return {s.name: float(block * q + n) / len(s) for s, q, n in zip(self.sources, self.quota, drawn, strict=True)}
 
     def __getitem__(self, position: int) -> TrainingSample:
         block, offset = divmod(position, _BLOCK)
@@ -123,16 +136,20 @@ class Mixture:
         tasks = [source.tasks[int(t)] for t in drawn]
         talk = make_conversation(tasks, record, rng, self.clip, self.processor.bins)
         if talk is None:
-            self.refused[f"{source.name}: no {tasks[0]} in it"] += 1
+            self._refuse(f"{source.name}: no {tasks[0]} in it")
             return None
         try:
             ids, labels = self.processor.training_sample(talk.turns, self.max_length)
         except SampleTooLong:
-            self.refused[f"{source.name}: too long"] += 1
+            self._refuse(f"{source.name}: too long")
             self.too_long.add(f"{source.name}/{record.key}")
             return None
         images = [decode_jpeg(data) for data in shard.frames(i, talk.frames)]
         return TrainingSample(source.name, record.key, tasks[0], ids, labels, images)
+
+    def _refuse(self, reason: str) -> None:
+        with self._counting:
+            self.refused[reason] += 1
 
 
 def _apportion(weights: list[float], total: int) -> list[int]:

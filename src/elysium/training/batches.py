@@ -1,18 +1,20 @@
 """From the mixture to the micro-batches of one optimiser step, ahead of the step that needs them.
 
-A global batch is a range of positions of the mixture. Each rank takes every world-size-th of them ordered by length, so
-ranks carry equal loads; its share is cut into micro-batches of similar lengths, so little is padding.
+A global batch is a range of positions of the mixture. Each rank takes every world-size-th of them. Padded, its share is
+cut by length into micro-batches of similar samples; packed, it is dealt to micro-batches of equal numbers of tokens.
 """
 
-import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Queue
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from elysium.data.mixture import Mixture, TrainingSample
+from elysium.data.packing import deal, pack, rows
 from elysium.model.processing import ElysiumProcessor, pad
 
 
@@ -23,7 +25,7 @@ class MicroBatch:
     inputs: dict[str, Tensor]
     samples: int
     frames: int
-    tokens: int
+    lengths: list[int]  # tokens of each sample
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,33 @@ class StepBatch:
     micro: list[MicroBatch]
     supervised: int
     per_source: dict[str, int]  # supervised tokens
+    keys: list[str]  # SOURCE/KEY of the samples, in their order
 
 
-def collate(samples: list[TrainingSample], processor: ElysiumProcessor) -> MicroBatch:
-    """Right-padded tensors of some samples; labels are -100 where nothing is supervised."""
-    input_ids, mask = pad([s.input_ids for s in samples], processor.tokenizer.pad_token_id, "right")
-    labels, _ = pad([s.labels for s in samples], -100, "right")
+def collate(
+    samples: list[TrainingSample], processor: ElysiumProcessor, packing: bool = False, one_row: bool = False
+) -> MicroBatch:
+    """Tensors of some samples, right-padded or packed (`data.packing`); labels are -100 where nothing is supervised."""
+    ids, labels = [s.input_ids for s in samples], [s.labels for s in samples]
+    lengths, pad_id = [len(i) for i in ids], processor.tokenizer.pad_token_id
+    if packing:
+        layout = rows(lengths, one_row)
+        inputs = pack(ids, labels, layout, pad_id)
+        samples = [samples[i] for row in layout for i in row]  # frames in the order of their placeholders
+    else:
+        input_ids, mask = pad(ids, pad_id, "right")
+        inputs = {"input_ids": input_ids, "attention_mask": mask, "labels": pad(labels, -100, "right")[0]}
     images = [image for s in samples for image in s.images]
-    inputs = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
     if images:
         inputs["pixel_values"] = processor.pixels(images)
-    return MicroBatch(inputs, len(samples), len(images), int(mask.sum()))
+    return MicroBatch(inputs, len(samples), len(images), lengths)
 
 
 class StepBatches:
-    """Iterates over the steps `first_step, ...` of a run for one rank; a thread prepares the next ones."""
+    """Iterates over the steps `first_step, ...` of a run for one rank; threads prepare the next ones, a step each.
+
+    What a step holds, and the order of the steps, does not depend on the number of threads.
+    """
 
     def __init__(
         self,
@@ -58,50 +72,45 @@ class StepBatches:
         world: int,
         first_step: int,
         steps: int,
+        threads: int = 1,
+        packing: bool = False,
+        one_row: bool = False,
     ) -> None:
         self.mixture, self.processor = mixture, mixture.processor
         self.global_batch, self.micro_batches = global_batch, micro_batches
         self.rank, self.world = rank, world
-        self.first_step, self.steps = first_step, steps
+        self.packing, self.one_row = packing, one_row
+        self.first_step, self.steps, self.threads = first_step, steps, max(1, threads)
 
     def step(self, step: int) -> StepBatch:
         """This rank's share of the batch of one step."""
         start = step * self.global_batch
         share = [self.mixture[start + i] for i in range(self.rank, self.global_batch, self.world)]
-        share.sort(key=lambda s: len(s.input_ids))
-        size = len(share) // self.micro_batches
-        parts = [share[i * size : (i + 1) * size] for i in range(self.micro_batches)]
+        if self.packing:
+            dealt = deal([len(s.input_ids) for s in share], self.micro_batches)
+            parts = [[share[i] for i in part] for part in dealt]
+        else:
+            share.sort(key=lambda s: len(s.input_ids))
+            size = len(share) // self.micro_batches
+            parts = [share[i * size : (i + 1) * size] for i in range(self.micro_batches)]
         per_source: dict[str, int] = {}
         for sample in share:
             count = sum(label != -100 for label in sample.labels)
             per_source[sample.source] = per_source.get(sample.source, 0) + count
-        return StepBatch([collate(p, self.processor) for p in parts], sum(per_source.values()), per_source)
+        keys = [f"{sample.source}/{sample.key}" for part in parts for sample in part]
+        micro = [collate(p, self.processor, self.packing, self.one_row) for p in parts]
+        return StepBatch(micro, sum(per_source.values()), per_source, keys)
 
     def __iter__(self) -> Iterator[StepBatch]:
-        ready: Queue[StepBatch | BaseException] = Queue(maxsize=2)
-        stopped = threading.Event()
-
-        def prepare() -> None:
+        steps = iter(range(self.first_step, self.steps))
+        with ThreadPoolExecutor(self.threads) as pool:
+            ready = deque(pool.submit(self.step, step) for step in islice(steps, self.threads + 1))
             try:
-                for step in range(self.first_step, self.steps):
-                    if stopped.is_set():
-                        return
-                    ready.put(self.step(step))
-            except BaseException as error:
-                ready.put(error)
-
-        thread = threading.Thread(target=prepare, daemon=True)
-        thread.start()
-        try:
-            for _ in range(self.first_step, self.steps):
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stopped.set()
-            while not ready.empty():
-                ready.get_nowait()
+                while ready:
+                    yield ready.popleft().result()
+                    ready.extend(pool.submit(self.step, step) for step in islice(steps, 1))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def supervised_in_all(share: int) -> int:

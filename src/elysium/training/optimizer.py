@@ -1,4 +1,4 @@
-"""AdamW, or Muon for the hidden matrices and AdamW for the rest."""
+"""AdamW, AdamW with 8-bit moments, or Muon for the hidden matrices and AdamW for the rest."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from elysium.errors import UserError
 from elysium.model import ElysiumForConditionalGeneration
 from elysium.model.adapters import TSelector
 
-OPTIMIZERS = ("adamw", "muon")
+OPTIMIZERS = ("adamw", "adamw8bit", "muon")
 
 
 def build_optimizer(
@@ -18,10 +18,17 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser of that name over groups as `parameter_groups` makes them.
 
-    Raises UserError on another name, and on Muon with ZeRO, which flattens the matrices that Muon works on.
+    Raises UserError on another name, on Muon with ZeRO, which flattens the matrices that Muon works on, and without
+    bitsandbytes (Dettmers et al., 2022) on `adamw8bit`.
     """
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8)
+    if name == "adamw8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError as error:
+            raise UserError("optimizer=adamw8bit needs bitsandbytes: pip install 'elysium[gpu]', or adamw") from error
+        return AdamW8bit(groups, lr=lr, betas=betas, eps=1e-8)
     if name == "muon" and zero_stage:
         raise UserError("optimizer=muon needs whole matrices: choose deepspeed=cpu, or optimizer=adamw for ZeRO")
     if name == "muon":

@@ -25,6 +25,7 @@ def start_model(params: Params, stage: str) -> tuple[ElysiumForConditionalGenera
     if folder is None:
         return new_model(replace(params, adapter=replace(params.adapter, num_kept=num_kept)))
     model, processor = load_model(folder), load_processor(folder)
+    model.language_model.set_attn_implementation(params.model.attn_implementation)
     if isinstance(model.adapter, TSelector):  # its parameters do not depend on how many tokens it keeps
         model.adapter.num_kept = model.config.num_kept = processor.num_kept = num_kept
     return model, processor

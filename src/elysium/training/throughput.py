@@ -1,8 +1,10 @@
 """Model FLOPs of a training step and the device's peak, for the utilisation (MFU) that every log line shows."""
 
 import time
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from elysium.model.configuration import ElysiumConfig
 from elysium.model.modeling import ElysiumForConditionalGeneration
@@ -12,23 +14,36 @@ _PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090"
 
 
 class FlopCounter:
-    """Forward and backward FLOPs: 6 per parameter and token (PaLM, appendix B), plus attention's 12 * L * width."""
+    """Forward and backward FLOPs: 6 per parameter and token (PaLM, appendix B), plus attention's 12 * L * width.
+
+    What is frozen has no gradient of its weights: 4 per parameter and token in the LLM, through which the adapter's
+    gradient passes, 2 in the vision tower. Padding and recomputation (gradient checkpointing) do not count as work.
+    """
 
     def __init__(self, model: ElysiumForConditionalGeneration) -> None:
         config: ElysiumConfig = model.config
         text, vision = config.text_config, config.vision_config
-        embeddings = model.get_input_embeddings().weight.numel()
-        self.per_text_token = 6 * (sum(p.numel() for p in model.language_model.parameters()) - embeddings)
+        embeddings = model.get_input_embeddings().weight
+        own = [p for p in model.language_model.parameters() if p is not embeddings]
+        if text.tie_word_embeddings:  # then they are the head, too
+            own.append(embeddings)
+        self.per_text_token = sum(_elements(p) * (6 if p.requires_grad else 4) for p in own)
         self.per_text_pair = 12 * text.num_hidden_layers * text.hidden_size
-        vision_parameters = sum(p.numel() for p in model.vision_tower.parameters())
-        attention = 12 * vision.num_hidden_layers * vision.hidden_size * config.num_tokens
-        self.per_frame = config.num_tokens * (6 * vision_parameters + attention)
-        self.per_frame += 6 * config.num_kept * sum(p.numel() for p in model.adapter.parameters())
+        vision_parameters = sum(_elements(p) for p in model.vision_tower.parameters())
+        passes = 3 if any(p.requires_grad for p in model.vision_tower.parameters()) else 1
+        attention = 4 * vision.num_hidden_layers * vision.hidden_size * config.num_tokens
+        self.per_frame = passes * config.num_tokens * (2 * vision_parameters + attention)
+        self.per_frame += 6 * config.num_kept * sum(_elements(p) for p in model.adapter.parameters())
 
-    def step(self, rows: int, length: int, frames: int) -> float:
-        """FLOPs of one forward and backward pass over `rows` x `length` tokens (padding included) and `frames`."""
-        tokens = rows * length
-        return tokens * (self.per_text_token + self.per_text_pair * length / 2) + frames * self.per_frame
+    def step(self, lengths: Sequence[int], frames: int) -> float:
+        """FLOPs of one forward and backward pass over samples of these lengths in tokens, and their frames."""
+        pairs = sum(n * n for n in lengths) / 2
+        return sum(lengths) * self.per_text_token + pairs * self.per_text_pair + frames * self.per_frame
+
+
+def _elements(parameter: nn.Parameter) -> int:
+    """The size of the whole parameter; under ZeRO-3 a process holds a part of it."""
+    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def peak_flops() -> float:
