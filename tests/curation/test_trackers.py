@@ -106,8 +106,8 @@ def tiny_sam2(tmp_path_factory):
 
     torch.manual_seed(0)
     backbone = Sam2HieraDetConfig(
-        hidden_size=16, image_size=[128, 128], blocks_per_stage=[1, 1, 1, 1], embed_dim_per_stage=[16, 32, 64, 128],
-        num_attention_heads_per_stage=[1, 1, 1, 1], global_attention_blocks=[2],
+        hidden_size=16, image_size=[128, 128], blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[16, 32, 64, 128],
+        num_attention_heads_per_stage=[1, 1, 1, 1], global_attention_blocks=[3],
     )  # fmt: skip
     config = Sam2VideoConfig(
         vision_config=Sam2VisionConfig(
