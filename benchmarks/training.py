@@ -51,8 +51,8 @@ def tiny(**adapter: object) -> tuple[ElysiumForConditionalGeneration, object]:
 
 def tiny_mixture(folder: Path, processor: object, frames: tuple[int, int] = (2, 8), images: bool = True) -> Mixture:
     """The mixture of finetune_short on a small world."""
-    sizes = WorldParams(images=200, train_videos=40, train_frames=32, eval_videos=1, raw_videos=0, workers=1)
-    if not any(folder.iterdir()):
+    sizes = WorldParams(images=40, train_videos=8, train_frames=32, eval_videos=1, raw_videos=0, workers=1)
+    if not any(folder.glob("train*.tar")):
         world.build(sizes, folder)
     sources = {"videos": MixtureSource(str(folder), "train", 0.7, {"sot": 1.0, "rsot": 1.0, "reg": 0.2}, 2)}
     if images:
@@ -69,7 +69,7 @@ def step(model: ElysiumForConditionalGeneration, batches: list[MicroBatch]) -> N
     model.zero_grad()
 
 
-def seconds(sides: dict[str, Callable[[], object]], rounds: int = 3) -> dict[str, float]:
+def seconds(sides: dict[str, Callable[[], object]], rounds: int = 2) -> dict[str, float]:
     """The best time of each side, taking turns; the first round warms up."""
     best = dict.fromkeys(sides, float("inf"))
     for turn in range(rounds + 1):
@@ -245,10 +245,10 @@ def main() -> None:
     BENCHMARKS["gpu_step"] = partial(
         gpu_step, frames=arguments.frames, samples=arguments.samples, lora=arguments.lora, layers=arguments.layers
     )
-    for name in arguments.names or BENCHMARKS:
-        torch.manual_seed(0)
-        print(name, flush=True)
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.names or BENCHMARKS:
+            torch.manual_seed(0)
+            print(name, flush=True)
             BENCHMARKS[name](Path(folder))
 
 

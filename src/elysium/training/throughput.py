@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from elysium.model.configuration import ElysiumConfig
 from elysium.model.modeling import ElysiumForConditionalGeneration
@@ -24,7 +23,7 @@ class FlopCounter:
         config: ElysiumConfig = model.config
         text, vision = config.text_config, config.vision_config
         embeddings = model.get_input_embeddings().weight
-        own = [p for p in model.language_model.parameters() if p is not embeddings]
+        own: list[torch.Tensor] = [p for p in model.language_model.parameters() if p is not embeddings]
         if text.tie_word_embeddings:  # then they are the head, too
             own.append(embeddings)
         self.per_text_token = sum(_elements(p) * (6 if p.requires_grad else 4) for p in own)
@@ -41,7 +40,7 @@ class FlopCounter:
         return sum(lengths) * self.per_text_token + pairs * self.per_text_pair + frames * self.per_frame
 
 
-def _elements(parameter: nn.Parameter) -> int:
+def _elements(parameter: torch.Tensor) -> int:
     """The size of the whole parameter; under ZeRO-3 a process holds a part of it."""
     return getattr(parameter, "ds_numel", parameter.numel())
 
