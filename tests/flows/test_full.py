@@ -91,7 +91,7 @@ def test_afterwards_dvc_finds_nothing_to_do(finished: Checkout) -> None:
 
 
 def test_a_changed_parameter_reruns_its_stage_and_those_below_only(finished: Checkout) -> None:
-    done = finished.run(*FLOW, "train.finetune_long.lr=0.0001")
+    done = finished.run(*FLOW, "train.finetune_long.lr=0.0005")
     assert "Ran: finetune_long, evaluate." in done.stdout
     assert _table(finished).strip() in done.stdout
 
@@ -99,7 +99,7 @@ def test_a_changed_parameter_reruns_its_stage_and_those_below_only(finished: Che
 def test_killed_in_a_stage_and_started_again_it_goes_on_and_ends_with_the_same_table(finished: Checkout) -> None:
     """SIGKILL while `finetune_long` trains; DVC has forgotten the last two stages, so it cannot restore them."""
     before = _table(finished)
-    command = (*FLOW, "train.finetune_long.lr=0.0001")
+    command = (*FLOW, "train.finetune_long.lr=0.0005")
     lock_file = finished.path / "dvc.lock"
     lock = yaml.safe_load(lock_file.read_text())
     for stage in ("finetune_long", "evaluate"):

@@ -25,7 +25,7 @@ from elysium.inference.render import contact_sheet, render_tracks
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Shards `PREFIX*.tar` of a stage. `whole`: every frame counts, and words are not sought frame by frame."""
+    """Shards `PREFIX*.tar` of a stage. `whole`: every frame counts, and only tracking by a given box is asked."""
 
     stage: str
     prefix: str = "eval-"
@@ -37,7 +37,7 @@ SETS = {
     "world_long": EvalSet("world", "long-", whole=True),
     "curated": EvalSet("curate"),
 }
-WHOLE_JOBS = ("sot", "rsot", "csrt")
+WHOLE_JOBS = ("sot", "csrt")
 
 
 def run(params: Params, out: Path) -> None:
