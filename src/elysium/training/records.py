@@ -105,11 +105,11 @@ class TrainingLog:
         )
 
     def _note_passes(self, step: int) -> None:
-        """Say which sources were gone through since the last line."""
+        """Say which sources were gone through since the last line: at passes 2, 4, 8, ..., for one may be tiny."""
         before, self.passes = self.passes, self.mixture.passes(step * self.params.global_batch)
         for source in self.mixture.sources:
-            if int(self.passes[source.name]) > int(before[source.name]):
-                count = int(self.passes[source.name]) + 1
+            count = int(self.passes[source.name]) + 1
+            if count.bit_length() > (int(before[source.name]) + 1).bit_length():
                 tqdm.write(f"{source.name}: all {len(source)} records shown; pass {count} in a new order")
 
     def _warn_of_waiting(self) -> None:
