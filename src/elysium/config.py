@@ -136,7 +136,7 @@ class TrainParams:
     interval_min: int = 1
     interval_max: int = 60
     max_length: int = 2048
-    packing: bool = False  # several samples in a row instead of padding
+    packing: bool = True  # several samples in a row instead of padding
     lora_rank: int = 0  # above 0 the LLM learns through low-rank updates, merged at the end
     gradient_checkpointing: bool = False
     save_every: int = 0  # steps between checkpoints; 0: none but on SIGTERM

@@ -1,13 +1,15 @@
-"""Packing: every sample once, hardly any padding, and the loss and gradients of the padded batch."""
+"""Packing: every sample once, no padding, and the loss and gradients of the padded batch."""
 
-import numpy as np
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elysium.data.mixture import TrainingSample
-from elysium.data.packing import deal, pack, rows
+from elysium.data.packing import deal, pack
+from elysium.model.varlen import packed_attention
 from elysium.training.batches import collate
 from tests.model.tiny import CONV, frames, tiny_config, tiny_model, tiny_processor
 
@@ -17,24 +19,6 @@ LENGTHS = st.one_of(
     st.lists(st.one_of(st.integers(40, 250), st.integers(900, 4500)), min_size=2, max_size=64),
     st.lists(st.just(137), min_size=1, max_size=64),
 )
-
-
-@settings(max_examples=200, deadline=None)
-@given(LENGTHS, st.booleans())
-def test_every_sample_is_in_one_row_and_less_than_5_percent_is_padding(lengths: list[int], one_row: bool) -> None:
-    layout = rows(lengths, one_row)
-    assert sorted(i for row in layout for i in row) == list(range(len(lengths)))
-    longest = max(sum(lengths[i] for i in row) for row in layout)
-    assert 1 - sum(lengths) / (len(layout) * longest) < 0.05
-    assert len(layout) == 1 or not one_row
-
-
-def test_rows_of_a_mixture_are_not_much_longer_than_its_longest_sample() -> None:
-    """Or a mask over them would cost more than the padding did."""
-    rng = np.random.default_rng(0)
-    lengths = [int(n) for n in np.where(rng.random(32) < 0.7, rng.integers(60, 250, 32), rng.integers(300, 1000, 32))]
-    layout = rows(lengths)
-    assert max(sum(lengths[i] for i in row) for row in layout) < 1.5 * max(lengths)
 
 
 @settings(max_examples=100, deadline=None)
@@ -61,15 +45,16 @@ def conversations() -> list[TrainingSample]:
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("one_row", [False, True])
-def test_loss_and_gradients_are_those_of_the_padded_batch(attention: str, one_row: bool) -> None:
+def test_loss_and_gradients_are_those_of_the_padded_batch(attention: str) -> None:
     results = []
     for packing in (False, True):
         model = tiny_model(tiny_config(CONV))
         model.language_model.set_attn_implementation(attention)
-        batch = collate(conversations(), tiny_processor(), packing, one_row)
-        output = model(**batch.inputs, use_cache=False)
-        output.loss.backward()
+        batch = collate(conversations(), tiny_processor(), packing)
+        with packed_attention(model.language_model) if packing else nullcontext():
+            output = model(**batch.inputs, use_cache=False)
+            output.loss.backward()
+        assert model.language_model.config._attn_implementation == attention
         results.append((output.loss.item(), {n: q.grad for n, q in model.named_parameters() if q.grad is not None}))
         assert ("attention_mask" in batch.inputs) is not packing
     (padded, padded_grads), (packed, packed_grads) = results
@@ -86,7 +71,15 @@ def test_no_sample_sees_another() -> None:
     with torch.no_grad():
         alone = model(torch.tensor([ids]), use_cache=False).logits[0]
         for before in (other, other[::-1]):
-            batch = pack([before, ids], [before, ids], [[0, 1]], 3)
+            batch = pack([before, ids], [before, ids])
             assert batch["labels"][0, len(before)] == -100
-            packed = model(batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
-            assert torch.allclose(packed[len(before) :], alone, atol=1e-5)
+            for attention in (packed_attention(model.language_model), nullcontext()):
+                with attention:
+                    packed = model(batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
+                assert torch.allclose(packed[len(before) :], alone, atol=1e-5)
+
+
+def test_packed_attention_takes_one_row() -> None:
+    model = tiny_model(tiny_config(CONV))
+    with packed_attention(model.language_model), pytest.raises(ValueError, match="one row"):
+        model(torch.tensor([[5, 6], [7, 8]]), use_cache=False)

@@ -1,9 +1,8 @@
-"""Several samples in one row, each seeing itself alone: what padding would waste is used.
+"""Several samples in one row, each seeing itself alone: nothing is padding.
 
-The block-diagonal mask follows from the position ids, which begin at 0 with every sample: transformers builds it for
-SDPA and eager attention, and hands variable sequence lengths to flash attention. A mask over a row of L tokens costs
-L^2, so for the former rows are as short as they can be with less than 5% of padding; for the latter all is one row and
-there is none.
+Samples are told apart by the position ids, which begin at 0 with each: flash attention takes variable sequence lengths
+from them, SDPA attends sample by sample (`elysium.model.varlen`), and for eager attention transformers builds the
+block-diagonal mask.
 """
 
 import heapq
@@ -11,8 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-PADDING = 0.05  # at most this share of a packed tensor
 
 
 def deal(lengths: Sequence[int], bins: int) -> list[list[int]]:
@@ -31,38 +28,14 @@ def deal(lengths: Sequence[int], bins: int) -> list[list[int]]:
     return dealt
 
 
-def rows(lengths: Sequence[int], one_row: bool = False) -> list[list[int]]:
-    """Indices of the samples by row: as many rows, so as short ones, as leave less than 5% of padding."""
-    total = sum(lengths)
-    for count in range(1 if one_row else total // max(lengths), 1, -1):
-        dealt = deal(lengths, count)
-        if total > (1 - PADDING) * count * max(sum(lengths[i] for i in row) for row in dealt):
-            return dealt
-    return [list(range(len(lengths)))]
+def pack(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """`input_ids`, `labels` and `position_ids` `[1, L]` of samples one after the other; no padding, no attention mask.
 
-
-def pack(
-    ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], layout: Sequence[Sequence[int]], pad_id: int
-) -> dict[str, Tensor]:
-    """`input_ids`, `labels` and `position_ids` `[rows, L]` of samples laid out by `rows`; no attention mask.
-
-    The end of a row is filled with a sample of padding that nothing sees. The first token of a sample is never
-    supervised: it would be predicted from the sample before it.
+    The first token of a sample is never supervised: it would be predicted from the sample before it.
     """
-    length = max(sum(len(ids[i]) for i in row) for row in layout)
-    shape = len(layout), length
     packed = {
-        "input_ids": torch.full(shape, pad_id),
-        "labels": torch.full(shape, -100),
-        "position_ids": torch.zeros(shape, dtype=torch.long),
+        "input_ids": [token for sample in ids for token in sample],
+        "labels": [label for sample in labels for label in [-100, *sample[1:]]],
+        "position_ids": [place for sample in ids for place in range(len(sample))],
     }
-    for r, row in enumerate(layout):
-        end = 0
-        for i in row:
-            begin, end = end, end + len(ids[i])
-            packed["input_ids"][r, begin:end] = torch.tensor(ids[i])
-            packed["labels"][r, begin:end] = torch.tensor(labels[i])
-            packed["labels"][r, begin] = -100
-            packed["position_ids"][r, begin:end] = torch.arange(end - begin)
-        packed["position_ids"][r, end:] = torch.arange(length - end)
-    return packed
+    return {name: torch.tensor([values]) for name, values in packed.items()}

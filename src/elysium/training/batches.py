@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from elysium.data.mixture import Mixture, TrainingSample
-from elysium.data.packing import deal, pack, rows
+from elysium.data.packing import deal, pack
 from elysium.model.processing import ElysiumProcessor, pad
 
 
@@ -38,23 +38,18 @@ class StepBatch:
     keys: list[str]  # SOURCE/KEY of the samples, in their order
 
 
-def collate(
-    samples: list[TrainingSample], processor: ElysiumProcessor, packing: bool = False, one_row: bool = False
-) -> MicroBatch:
+def collate(samples: list[TrainingSample], processor: ElysiumProcessor, packing: bool = False) -> MicroBatch:
     """Tensors of some samples, right-padded or packed (`data.packing`); labels are -100 where nothing is supervised."""
     ids, labels = [s.input_ids for s in samples], [s.labels for s in samples]
-    lengths, pad_id = [len(i) for i in ids], processor.tokenizer.pad_token_id
     if packing:
-        layout = rows(lengths, one_row)
-        inputs = pack(ids, labels, layout, pad_id)
-        samples = [samples[i] for row in layout for i in row]  # frames in the order of their placeholders
+        inputs = pack(ids, labels)
     else:
-        input_ids, mask = pad(ids, pad_id, "right")
+        input_ids, mask = pad(ids, processor.tokenizer.pad_token_id, "right")
         inputs = {"input_ids": input_ids, "attention_mask": mask, "labels": pad(labels, -100, "right")[0]}
     images = [image for s in samples for image in s.images]
     if images:
         inputs["pixel_values"] = processor.pixels(images)
-    return MicroBatch(inputs, len(samples), len(images), lengths)
+    return MicroBatch(inputs, len(samples), len(images), [len(i) for i in ids])
 
 
 class StepBatches:
@@ -74,12 +69,11 @@ class StepBatches:
         steps: int,
         threads: int = 1,
         packing: bool = False,
-        one_row: bool = False,
     ) -> None:
         self.mixture, self.processor = mixture, mixture.processor
         self.global_batch, self.micro_batches = global_batch, micro_batches
         self.rank, self.world = rank, world
-        self.packing, self.one_row = packing, one_row
+        self.packing = packing
         self.first_step, self.steps, self.threads = first_step, steps, max(1, threads)
 
     def step(self, step: int) -> StepBatch:
@@ -98,7 +92,7 @@ class StepBatches:
             count = sum(label != -100 for label in sample.labels)
             per_source[sample.source] = per_source.get(sample.source, 0) + count
         keys = [f"{sample.source}/{sample.key}" for part in parts for sample in part]
-        micro = [collate(p, self.processor, self.packing, self.one_row) for p in parts]
+        micro = [collate(p, self.processor, self.packing) for p in parts]
         return StepBatch(micro, sum(per_source.values()), per_source, keys)
 
     def __iter__(self) -> Iterator[StepBatch]:

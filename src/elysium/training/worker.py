@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from elysium.errors import UserError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.adapters import TSelector
 from elysium.model.loading import load_model
+from elysium.model.varlen import packed_attention
 from elysium.training import checkpoints
 from elysium.training.batches import StepBatch, StepBatches, supervised_in_all
 from elysium.training.drawing import draw_predictions, samples_to_draw
@@ -132,8 +134,7 @@ def train(params: Params, stage: str) -> None:
     stop = StopSignal()
     log = TrainingLog(out, stage, p, mixture, first, state.get("log")) if rank == 0 else None
     threads = params.launcher.loader_threads
-    one_row = "flash" in params.model.attn_implementation  # takes sequences of any lengths without a mask
-    batches = StepBatches(mixture, p.global_batch, parts, rank, world, first, p.steps, threads, p.packing, one_row)
+    batches = StepBatches(mixture, p.global_batch, parts, rank, world, first, p.steps, threads, p.packing)
     # Ranks draw differently, or the same places of their shares would be treated alike.
     loop(engine, batches, p, params.seed * world + rank, first, out, log, stop)
     finish(engine, processor, params, stage, log)
@@ -274,9 +275,11 @@ def run_step(engine: Any, batch: StepBatch, lr: float, flops: FlopCounter, stop:
     total, work = 0.0, 0.0
     for part in batch.micro:
         inputs = {k: v.to(engine.device) for k, v in part.inputs.items()}
-        # DeepSpeed averages over ranks and micro-batches; the loss is a sum over the global batch's answer tokens.
-        loss = engine(**inputs, num_items_in_batch=supervised, use_cache=False).loss * world * len(batch.micro)
-        engine.backward(loss)
+        packed = "position_ids" in inputs
+        with packed_attention(engine.module.language_model) if packed else nullcontext():
+            # DeepSpeed averages over ranks and micro-batches; the loss is a sum over the global batch's answer tokens.
+            loss = engine(**inputs, num_items_in_batch=supervised, use_cache=False).loss * world * len(batch.micro)
+            engine.backward(loss)
         engine.step()
         total += float(loss.detach()) / len(batch.micro)
         work += flops.step(part.lengths, part.frames)
