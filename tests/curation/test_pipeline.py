@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import time
+from collections import Counter
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +18,7 @@ from elysium.curation.annotations import read_annotations
 from elysium.curation.captions import noun_chunks
 from elysium.curation.pipeline import curate_folder, run
 from elysium.curation.report import funnel_rows
+from elysium.curation.report import write as write_report
 from elysium.curation.videos import is_eval
 from elysium.data.shards import read_records
 from elysium.data.video import read_frames, write_video
@@ -92,12 +94,22 @@ def test_the_corrupt_video_is_quarantined_and_the_rest_goes_on(curated):
 def test_the_report_has_its_parts(curated):
     out, counts = curated
     report = out / "report"
-    assert {"report.html", "report.md", "funnel.png", "histograms.png", "counts.json"} <= {
+    assert {"report.html", "report.md", "funnel.png", "histograms.png", "reliability.png", "counts.json"} <= {
         p.name for p in report.iterdir()
     }
     assert list((report / "samples").glob("*.png"))
+    for name in ("report.html", "report.md"):
+        text = (report / name).read_text()
+        assert "reliability.png" in text and "40 rendered videos, not on this input" in text
     table = json.loads((report / "counts.json").read_text())["table"]
     assert sum(row["trajectories"] for row in table) == counts["trajectories"]
+
+
+def test_the_report_of_another_tracker_shows_no_reliability_of_csrt(tmp_path):
+    for by_csrt in (True, False):
+        write_report(tmp_path / "report", Counter(), {}, [], [], by_csrt)
+        assert (tmp_path / "report" / "reliability.png").exists() is by_csrt
+        assert ("reliability.png" in (tmp_path / "report" / "report.html").read_text()) is by_csrt
 
 
 def test_reading_the_annotations_back_gives_the_same_data_set(curated):
