@@ -16,6 +16,7 @@ from elysium.boxes import as_array, iou
 from elysium.config import CurationInput, CurationParams
 from elysium.curation.annotations import read_annotations
 from elysium.curation.captions import noun_chunks
+from elysium.curation.estimate import Estimate, estimate
 from elysium.curation.pipeline import curate_folder, run
 from elysium.curation.report import funnel_rows
 from elysium.curation.report import write as write_report
@@ -161,6 +162,16 @@ def test_two_workers_and_other_shards_give_the_same_set(curated, folder, tmp_pat
         lines = [sorted((folder / name).read_text().splitlines()) for folder in (out, tmp_path / "out")]
         assert lines[0] == lines[1]
     assert list(read_records(out, "train")) == list(read_records(tmp_path / "out", "train"))
+
+
+def test_an_estimate_times_a_sample_and_multiplies(folder):
+    found = estimate(_params(folder), sample=4)
+    assert (found.videos, found.frames % 16) == (4, 0) and found.frames >= 16
+    assert found.seconds > 0 and found.core_seconds > 0
+    measured, total = Estimate(4, 100, 2, seconds=8.0, core_seconds=10.0).lines(1_000_000, 8)
+    assert "0.50 videos/s, 12.5 frames/s (10.0 a core, 1.2 cores at work), 0.50 trajectories a video" in measured
+    assert "1,000,000 videos on 8 GPUs" in total and "69.4 hours (23.1 GPU-days)" in total
+    assert "about 500,000 trajectories (22,000 a GPU-day)" in total
 
 
 def test_an_unknown_runner_is_one_clear_error(folder, tmp_path):
