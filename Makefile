@@ -68,7 +68,7 @@ test: data  ## run all tests (TESTS=tests/flows for some)
 test-browser: data  ## the web page in headless Chromium (CHROMIUM=/path/to/it)
 	.venv/bin/python -m elysium.offline python -m pytest browser
 
-test-cluster: data  ## the curation on a Ray cluster of two nodes (needs the extra `cluster`: pip install ray)
+test-cluster: data  ## the curation on a Ray cluster of two nodes (needs the extra `cluster`: ray and grpcio)
 	.venv/bin/python -m elysium.offline python -m pytest cluster
 
 lint: $(STAMP)  ## ruff and mypy

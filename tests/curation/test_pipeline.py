@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import time
+from collections import Counter
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,8 +16,10 @@ from elysium.boxes import as_array, iou
 from elysium.config import CurationInput, CurationParams
 from elysium.curation.annotations import read_annotations
 from elysium.curation.captions import noun_chunks
+from elysium.curation.estimate import Estimate, estimate
 from elysium.curation.pipeline import curate_folder, run
 from elysium.curation.report import funnel_rows
+from elysium.curation.report import write as write_report
 from elysium.curation.videos import is_eval
 from elysium.data.shards import read_records
 from elysium.data.video import read_frames, write_video
@@ -92,12 +95,22 @@ def test_the_corrupt_video_is_quarantined_and_the_rest_goes_on(curated):
 def test_the_report_has_its_parts(curated):
     out, counts = curated
     report = out / "report"
-    assert {"report.html", "report.md", "funnel.png", "histograms.png", "counts.json"} <= {
+    assert {"report.html", "report.md", "funnel.png", "histograms.png", "reliability.png", "counts.json"} <= {
         p.name for p in report.iterdir()
     }
     assert list((report / "samples").glob("*.png"))
+    for name in ("report.html", "report.md"):
+        text = (report / name).read_text()
+        assert "reliability.png" in text and "40 rendered videos, not on this input" in text
     table = json.loads((report / "counts.json").read_text())["table"]
     assert sum(row["trajectories"] for row in table) == counts["trajectories"]
+
+
+def test_the_report_of_another_tracker_shows_no_reliability_of_csrt(tmp_path):
+    for by_csrt in (True, False):
+        write_report(tmp_path / "report", Counter(), {}, [], [], by_csrt)
+        assert (tmp_path / "report" / "reliability.png").exists() is by_csrt
+        assert ("reliability.png" in (tmp_path / "report" / "report.html").read_text()) is by_csrt
 
 
 def test_reading_the_annotations_back_gives_the_same_data_set(curated):
@@ -149,6 +162,16 @@ def test_two_workers_and_other_shards_give_the_same_set(curated, folder, tmp_pat
         lines = [sorted((folder / name).read_text().splitlines()) for folder in (out, tmp_path / "out")]
         assert lines[0] == lines[1]
     assert list(read_records(out, "train")) == list(read_records(tmp_path / "out", "train"))
+
+
+def test_an_estimate_times_a_sample_and_multiplies(folder):
+    found = estimate(_params(folder), sample=4)
+    assert (found.videos, found.frames % 16) == (4, 0) and found.frames >= 16
+    assert found.seconds > 0 and found.core_seconds > 0
+    measured, total = Estimate(4, 100, 2, seconds=8.0, core_seconds=10.0).lines(1_000_000, 8)
+    assert "0.50 videos/s, 12.5 frames/s (10.0 a core, 1.2 cores at work), 0.50 trajectories a video" in measured
+    assert "1,000,000 videos on 8 GPUs" in total and "69.4 hours (23.1 GPU-days)" in total
+    assert "about 500,000 trajectories (22,000 a GPU-day)" in total
 
 
 def test_an_unknown_runner_is_one_clear_error(folder, tmp_path):

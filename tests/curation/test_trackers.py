@@ -5,6 +5,7 @@ import pytest
 
 from elysium.boxes import iou
 from elysium.config import CurationParams
+from elysium.curation import calibrate, trackers
 from elysium.curation.trackers import Appearance, load_tracker
 from elysium.data.scenes import draw_scene
 from elysium.errors import UserError
@@ -150,3 +151,10 @@ def test_the_box_of_a_mask():
 def test_a_missing_sam2_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match=r"curation\.sam2"):
         load_tracker("sam2", str(tmp_path / "nothing"))
+
+
+def test_the_reliability_curve_of_the_report_is_that_of_the_shipped_weights() -> None:
+    shown = calibrate.shipped_reliability()
+    assert tuple(shown["weights"]) == trackers.WEIGHTS and shown["bias"] == trackers.BIAS
+    assert sum(count for _, _, count in shown["bins"]) == shown["frames"]
+    assert max(abs(mean - share) for mean, share, count in shown["bins"] if count >= 200) < 0.15  # as sure as right

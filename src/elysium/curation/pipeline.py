@@ -146,7 +146,9 @@ def _finish(out: Path, planned: Plan) -> Counter[str]:
     for name, rows in (("annotations", lines), ("discarded", discarded), ("quarantine", quarantined)):
         write_atomic(out / f"{name}.jsonl", "".join(row + "\n" for row in rows))
     records = [record for spec in planned.shards for record in _records(out, spec.name)]
-    report.write(out / "report", counts, by_input, records, [json.loads(row) for row in quarantined])
+    unreadable = [json.loads(row) for row in quarantined]
+    by_csrt = any(spec.source.tracker == "csrt" for spec in planned.shards)
+    report.write(out / "report", counts, by_input, records, unreadable, by_csrt)
     return counts
 
 

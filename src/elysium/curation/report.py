@@ -1,7 +1,7 @@
 """The report of a curation: filter funnel, the columns of the paper's Table 1, histograms, drawn samples.
 
-Writes `report.html`, `report.md`, `funnel.png`, `histograms.png`, `samples/*.png` and `counts.json`; the same data set
-gives the same report.
+Writes `report.html`, `report.md`, `funnel.png`, `histograms.png`, `reliability.png`, `samples/*.png` and `counts.json`;
+the same data set gives the same report.
 """
 
 import json
@@ -15,6 +15,7 @@ import jinja2
 import matplotlib
 import numpy as np
 
+from elysium.curation.calibrate import shipped_reliability
 from elysium.curation.filters import FILTERS
 from elysium.data.shards import Shard, decode_jpeg
 from elysium.samples import VideoRecord
@@ -54,8 +55,12 @@ def write(
     by_input: dict[str, Counter[str]],
     records: Sequence[VideoRecord],
     quarantined: Sequence[dict[str, Any]],
+    by_csrt: bool,
 ) -> None:
-    """Write the report of records (without pixels; the tars lie in the folder above) and the counts of their making."""
+    """Write the report of records (without pixels; the tars lie in the folder above) and the counts of their making.
+
+    `by_csrt`: an input was tracked by `csrt`, whose confidence is calibrated; the report then shows how well.
+    """
     samples = folder / "samples"
     samples.mkdir(parents=True, exist_ok=True)
     for old in samples.glob("*.png"):
@@ -65,7 +70,12 @@ def write(
     drawn = draw_samples(folder.parent, records, samples)
     _plot_funnel(folder / "funnel.png", funnel["all inputs"])
     _plot_histograms(folder / "histograms.png", records)
+    calibration = shipped_reliability() if by_csrt else None
+    (folder / "reliability.png").unlink(missing_ok=True)
+    if calibration:
+        _plot_reliability(folder / "reliability.png", calibration["bins"])
     view = {
+        "calibration": calibration,
         "table": table,
         "funnel": funnel,
         "what": WHAT,
@@ -200,6 +210,20 @@ def _plot_funnel(path: Path, rows: Sequence[tuple[str, int, int]]) -> None:
     axes.invert_yaxis()
     axes.axhline(len(CAPTION_FILTERS) - 0.5, color="grey", linewidth=0.8)
     axes.set_xlabel("noun chunks (above the line), noun chunks per shot (below)")
+    axes.legend()
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _plot_reliability(path: Path, bins: Sequence[tuple[float, float, int]]) -> None:
+    """Confidence against the share of right boxes; a dot's number is how many frames it stands for."""
+    figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--", label="as sure as right")
+    axes.plot([mean for mean, _, _ in bins], [share for _, share, _ in bins], "o-", color="#4c78a8", label="measured")
+    for mean, share, count in bins:
+        axes.annotate(str(count), (mean, share), textcoords="offset points", xytext=(4, -10), fontsize=7)
+    axes.set_xlabel("confidence of the tracker")
+    axes.set_ylabel("share of boxes with IoU of 0.3 and more")
     axes.legend()
     figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)

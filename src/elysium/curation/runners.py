@@ -5,6 +5,7 @@ videos and the output folder under the same path (a shared file system).
 """
 
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +22,7 @@ from elysium.errors import UserError
 
 RUNNERS = ("local", "ray")
 _RETRIES = 3  # of a shard whose worker or node died
+_CONNECT_SECONDS = 20
 
 
 def check_runner(params: CurationParams) -> None:
@@ -91,8 +93,8 @@ def _on_ray(todo: Sequence[ShardSpec], out: Path, params: CurationParams) -> Ite
                     raise error.cause from error  # what the shard raised, as the local runner shows it
                 except ray.exceptions.RayError as error:
                     raise UserError(
-                        f"shard {running[reference].name}: its Ray worker died {_RETRIES} times (out of memory?); run "
-                        "again on larger nodes: finished shards are kept"
+                        f"shard {running[reference].name}: its Ray worker died {1 + _RETRIES} times (out of memory?); "
+                        "run again on larger nodes: finished shards are kept"
                     ) from error
                 yield running.pop(reference)
 
@@ -117,8 +119,11 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         yield
         return
     try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # Ray itself knocks for minutes where nobody is
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
         ray.init(address or "local", log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:  # ray:// needs grpcio
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"curation.ray_address={address!r}: cannot connect to Ray ({reason})") from error
     try:

@@ -3,10 +3,12 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 
 from elysium.config import CurationParams
+from elysium.curation.ahead import ahead
 from elysium.curation.captions import Chunk, judged_chunks
 from elysium.curation.filters import ANALYSIS_SIDE, filter_shot, shrink
 from elysium.curation.grounding import Grounder, load_grounder
@@ -51,6 +54,17 @@ class Shot:
     number: int
     frames: list[np.ndarray] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A shot of the video at that place of the shard, or its end, or why it cannot be read."""
+
+    place: int
+    frame_size: tuple[int, int]  # width, height
+    fps: float
+    shot: Shot | None = None
+    error: Exception | None = None
 
 
 @lru_cache(maxsize=4)
@@ -97,13 +111,15 @@ def curate_shard(spec: ShardSpec, out: Path) -> None:
     journal = Journal()
     records: list[VideoRecord] = []
     chunks = _judge_captions(spec, journal)
-    for video in spec.videos:
-        try:
-            records += _curate_video(spec, video, chunks[video.label], journal)
-        except (UnreadableVideo, cv2.error) as error:
-            journal.counts["videos_unreadable"] += 1
-            reason = " ".join(str(error).split()).replace(video.path, video.name)
-            journal.quarantined.append({"input": spec.input_name, "video": video.label, "reason": reason})
+    with closing(ahead(_decode(spec, chunks))) as decoded:
+        by_video = groupby(decoded, key=lambda part: part.place)
+        for video, (_, parts) in zip(spec.videos, by_video, strict=True):
+            try:
+                records += _curate_video(spec, video, chunks[video.label], parts, journal)
+            except (UnreadableVideo, cv2.error) as error:
+                journal.counts["videos_unreadable"] += 1
+                reason = " ".join(str(error).split()).replace(video.path, video.name)
+                journal.quarantined.append({"input": spec.input_name, "video": video.label, "reason": reason})
     paths = tar_paths(out, spec.name)
     tars = []
     for split, path in paths.items():
@@ -142,11 +158,25 @@ def _repeated(chunk: Chunk, before: list[str]) -> str:
     return "repeated" if chunk.text.lower() in (text.lower() for text in before) else ""
 
 
-def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], journal: Journal) -> list[VideoRecord]:
+def _decode(spec: ShardSpec, chunks: dict[str, list[str]]) -> Generator[Decoded, None, None]:
+    """Parts of all videos in order: the shots of each whose captions name anything, then its end or an error."""
+    for place, video in enumerate(spec.videos):
+        size, fps = (0, 0), 0.0
+        try:
+            info = probe(Path(video.path))  # an unreadable video is reported even when its captions name nothing
+            size, fps = (info.width, info.height), info.fps
+            for shot in shots(video, spec.params) if chunks[video.label] else ():
+                yield Decoded(place, size, fps, shot)
+            yield Decoded(place, size, fps)
+        except (UnreadableVideo, cv2.error) as error:
+            yield Decoded(place, size, fps, error=error)
+
+
+def _curate_video(
+    spec: ShardSpec, video: CaptionedVideo, phrases: list[str], parts: Iterator[Decoded], journal: Journal
+) -> list[VideoRecord]:
     """The records of one video, one per shot with at least one trajectory. Raises UnreadableVideo."""
     params = spec.params
-    path = Path(video.path)
-    info = probe(path)  # an unreadable video is reported even when its captions name nothing
     counts: Counter[str] = Counter(videos=1)
     local = Journal(counts)
     if not phrases:
@@ -154,7 +184,12 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
     records = []
     split = "eval" if is_eval(video.source, spec.source.eval_fraction) else "train"
     grounder, tracker = load_once(spec)
-    for shot in shots(video, params) if phrases else ():
+    for part in parts:
+        if part.error:
+            raise part.error
+        if part.shot is None:
+            continue
+        shot = part.shot
         counts["shots"] += 1
         counts["frames"] += len(shot.frames)
         counts["candidates"] += len(phrases)
@@ -174,7 +209,7 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
             VideoRecord(
                 key=_key(spec.input_name, video, shot.number),
                 source=video.source,
-                frame_size=(info.width, info.height),
+                frame_size=part.frame_size,
                 frame_times=tuple(round(t, 4) for t in shot.times),
                 objects=tuple(ObjectTrack(t.phrase, t.boxes, t.label) for t in kept),
                 captions=video.captions,
@@ -183,7 +218,7 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
                     "video": video.label,
                     "shot": shot.number,
                     "split": split,
-                    "fps": round(info.fps / params.frame_stride, 4),
+                    "fps": round(part.fps / params.frame_stride, 4),
                     "confidence": [t.confidence for t in kept],
                     "drift": [t.drift for t in kept],
                 },
@@ -197,7 +232,7 @@ def _curate_video(spec: ShardSpec, video: CaptionedVideo, phrases: list[str], jo
 
 
 def shots(video: CaptionedVideo, params: CurationParams) -> Iterator[Shot]:
-    """The shots of a video one by one, each cut short at `max_frames`; one shot is in memory at a time."""
+    """The shots of a video one by one, each cut short at `max_frames`."""
     side = 0 if params.frame_size == 0 else max(params.frame_size, ANALYSIS_SIDE)
     finder, shot = CutFinder(), Shot(0)
     for frame, time in iter_frames(video.path, params.frame_stride, None, side, video.start, video.end):
