@@ -13,13 +13,15 @@ import pytest
 import yaml
 
 from elysium.config import Params
+from elysium.data.shards import write_shards
 from elysium.data.video import probe
 from elysium.errors import UserError
 from elysium.evaluation import ope
 from elysium.evaluation.items import boxes_px, load_items
 from elysium.evaluation.run import evaluate_model, run, score
+from elysium.evaluation.score import score_set
 from tests.evaluation.colour_model import ColourModel
-from tests.evaluation.conftest import write_scenes
+from tests.evaluation.conftest import scene, write_scenes
 
 TRACKING_TASKS = ["rec", "sot", "rsot"]  # without captions: no Java process
 
@@ -61,6 +63,25 @@ def test_a_good_tracker_beats_the_baselines_in_one_table(done: tuple[Params, Pat
     assert "frame 1 held still" in table and "curated: not evaluated, because" in table
     report = (out / "report.html").read_text()
     assert "MiniGPT-v2 on each frame" in report and "AUC by object size" in report
+
+
+def test_rec_asks_of_a_picture_only_what_it_answers(tmp_path: Path) -> None:
+    """Neither words of motion nor a hidden object; a model that never finds those loses nothing by it."""
+    known = scene("eval-000000", 4, ["red", "green"])
+    moving = replace(known.objects[1], expression="green box moving right")
+    visible = [[1.0, 1.0, 0.2, 1.0], [1.0] * 4]
+    record = replace(known, objects=(known.objects[0], moving), metadata={"visible": visible})
+    write_shards(tmp_path, "eval", [record], per_shard=1)
+    items = load_items(tmp_path)
+    assert [i.answerable for i in items] == [(True, True, False, True), (False,) * 4]
+    lines = [
+        {"video": i.video, "frames": i.frames, "truth": i.boxes, "answerable": i.answerable,
+         "boxes": [box if asked else None for box, asked in zip(i.boxes, i.answerable, strict=True)]}
+        for i in items
+    ]  # fmt: skip
+    [row] = score_set("world", {"frames": lines}, ["rec"], None).rows
+    assert (row["n"], row["acc50"]) == (3, 100)
+    assert score_set("world", {"frames": lines[1:]}, ["rec"], None).rows == []
 
 
 def test_truth_is_the_raw_annotation(done: tuple[Params, Path]) -> None:

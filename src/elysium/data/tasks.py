@@ -76,7 +76,7 @@ def _conversation(turns: list[tuple[str, str]], frames: list[int]) -> Conversati
     return Conversation(((f"{frames_text(len(frames))}\n{first}", answer), *rest), tuple(frames))
 
 
-def _is_seen(record: VideoRecord, index: int, frame: int) -> bool:
+def is_seen(record: VideoRecord, index: int, frame: int) -> bool:
     """Whether an object has a box in a frame and is not hidden there."""
     visible = record.metadata.get("visible")
     return record.objects[index].boxes[frame] is not None and (visible is None or visible[index][frame] >= MIN_VISIBLE)
@@ -103,7 +103,7 @@ def _rec(
 ) -> tuple[str, str] | None:
     box = record.objects[index].boxes[frames[0]]
     expression = _draw_expression(record, index, rng, still=True)
-    if box is None or expression is None or not _is_seen(record, index, frames[0]):
+    if box is None or expression is None or not is_seen(record, index, frames[0]):
         return None
     return question("rec", rng, expression=expression), format_box(box, bins)
 
@@ -114,7 +114,7 @@ def _reg(
     at = int(rng.integers(len(frames)))
     track = record.objects[index]
     box = track.boxes[frames[at]]
-    if box is None or not _is_seen(record, index, frames[at]):
+    if box is None or not is_seen(record, index, frames[at]):
         return None
     if len(frames) < 3 and speaks_of_motion(track.expression):
         return None
@@ -125,7 +125,7 @@ def _sot(
     record: VideoRecord, index: int, frames: list[int], rng: np.random.Generator, bins: int
 ) -> tuple[str, str] | None:
     boxes = [record.objects[index].boxes[f] for f in frames]
-    if boxes[0] is None or not _is_seen(record, index, frames[0]):
+    if boxes[0] is None or not is_seen(record, index, frames[0]):
         return None
     return question("sot", rng, box=format_box(boxes[0], bins)), boxes_answer(boxes, bins)
 
@@ -135,7 +135,7 @@ def _rsot(
 ) -> tuple[str, str] | None:
     boxes = [record.objects[index].boxes[f] for f in frames]
     expression = _draw_expression(record, index, rng, still=len(frames) < 3)
-    if boxes[0] is None or expression is None or not _is_seen(record, index, frames[0]):
+    if boxes[0] is None or expression is None or not is_seen(record, index, frames[0]):
         return None
     # One in four goes on from a known box, as the later clips of a long video do.
     if rng.random() < 0.25:
@@ -149,7 +149,7 @@ def _detect(record: VideoRecord, frames: list[int], rng: np.random.Generator, bi
     found: list[tuple[str, Box]] = []
     for i, track in enumerate(record.objects):
         box = track.boxes[frames[0]]
-        if box is not None and _is_seen(record, i, frames[0]) and not speaks_of_motion(track.expression):
+        if box is not None and is_seen(record, i, frames[0]) and not speaks_of_motion(track.expression):
             found.append((track.expression, box))
     found.sort(key=lambda item: item[1])
     return (question("detect", rng), objects_answer(found, bins)) if found else None

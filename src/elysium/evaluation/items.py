@@ -10,6 +10,7 @@ import numpy as np
 
 from elysium.boxes import Box, as_array, to_xywh_px
 from elysium.data.shards import decode_jpeg, read_records
+from elysium.data.tasks import is_seen, speaks_of_motion
 from elysium.samples import VideoRecord
 
 Source = TypeVar("Source")
@@ -42,7 +43,9 @@ class Item:
     """One object of one video, from the first evaluated frame in which it is visible to the end.
 
     `frames` are frame numbers of the record, `times` their seconds, `boxes` the annotation (normalised xyxy, None:
-    absent), `references` the phrases that describe the object, `frame_size` (width, height) in pixels.
+    absent), `references` the phrases that describe the object, `frame_size` (width, height) in pixels. `answerable`
+    says of each frame whether that picture alone answers the expression: the object is not hidden in it, and no word
+    speaks of motion. REC is asked of those frames only; empty: of all.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Item:
     boxes: tuple[Box | None, ...]
     times: tuple[float, ...]
     pixels: Sequence[np.ndarray] = field(repr=False, compare=False)
+    answerable: tuple[bool, ...] = ()
 
 
 def load_items(folder: Path, prefix: str = "eval", *, frames: int = 0, limit: int = 0) -> list[Item]:
@@ -90,6 +94,7 @@ def _items_of(record: VideoRecord, frames: int) -> Iterable[Item]:
             boxes=tuple(obj.boxes[f] for f in numbers),
             times=tuple(record.frame_times[f] for f in numbers),
             pixels=LazyFrames([record.frames[f] for f in numbers], decode_jpeg),
+            answerable=tuple(is_seen(record, i, f) and not speaks_of_motion(obj.expression) for f in numbers),
         )
 
 

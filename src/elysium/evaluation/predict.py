@@ -187,7 +187,8 @@ def _row(item: Item) -> dict[str, Any]:
 def _tracking_row(item: Item, boxes: Sequence[Box | None]) -> dict[str, Any]:
     """Normalised boxes of the prediction and of the raw annotation, frame by frame: scoring needs nothing else."""
     size = {"frame_size": item.frame_size, "frames": item.frames}
-    return {**_row(item), **size, "truth": item.boxes, "boxes": list(boxes)}
+    row = {**_row(item), **size, "truth": item.boxes, "boxes": list(boxes)}
+    return row | {"answerable": item.answerable} if item.answerable else row
 
 
 _RUN: dict[str, Callable[[Model, Sequence[Item], EvalParams], Iterator[dict[str, Any]]]] = {

@@ -56,7 +56,7 @@ def score_set(
     """
     scores = Scores()
     if "rec" in tasks and jobs.get("frames"):
-        scores.rows.append(_rec(name, jobs["frames"]))
+        scores.rows += _rec(name, jobs["frames"])
     for task in ("sot", "rsot"):
         if task in tasks and jobs.get(task):
             _tracking(scores, name, task, _methods(task, jobs), absent)
@@ -118,19 +118,22 @@ def _tracking(scores: Scores, name: str, task: str, methods: Mapping[str, Rows],
         scores.groups += _by_group(name, task, method, lines, results)
 
 
-def _rec(name: str, lines: Rows) -> dict[str, Any]:
-    """Accuracy at IoU 0.5 over every frame in which the object is visible."""
+def _rec(name: str, lines: Rows) -> Rows:
+    """Accuracy at IoU 0.5 over the frames with the object in them that answer the expression alone; one row or none."""
     pred, truth, videos = [], [], []
     for r in lines:
-        for box, true in zip(r["boxes"], r["truth"], strict=True):
-            if true is not None:
+        answerable = r.get("answerable") or [True] * len(r["boxes"])
+        for box, true, asked in zip(r["boxes"], r["truth"], answerable, strict=True):
+            if true is not None and asked:
                 pred.append(box)
                 truth.append(true)
                 videos.append(r["video"])
+    if not videos:
+        return []
     right = rec.hits(as_array(pred), as_array(truth)).astype(float)
     low, high = confidence_interval(right, videos)
     row = {"set": name, "task": "rec", "method": "elysium", "n": len(right)}
-    return row | _percent("acc50", float(right.mean()), float(low), float(high))
+    return [row | _percent("acc50", float(right.mean()), float(low), float(high))]
 
 
 def _reg(scores: Scores, name: str, method: str, lines: Rows, scorer: REGScorer) -> None:
