@@ -1,11 +1,12 @@
 """Trajectories by the grammar, with and without motion drafts, beside plain `generate`: passes, time, equal boxes.
 
     python benchmarks/decoding.py [--model artifacts/finetune_long/model] [--world artifacts/world] [--objects 32]
-    python benchmarks/decoding.py --count artifacts/evaluate/predictions/world_rsot.jsonl [--model ...]
+    python benchmarks/decoding.py --count artifacts/evaluate/predictions/world_{sot,rsot}.jsonl [--model ...]
 
 Both sides answer the same questions about the same held-out videos in one run, alternating; figures are ratios to
 `generate`. It needs a trained model: with random weights no draft is ever right. `--count` runs no model: it counts, on
-the stored answers, the passes that each way needs by this model's tokenizer and by LLaMA's.
+the stored answers, the passes that each way needs by this model's tokenizer and by LLaMA's. In SOT the first box of the
+answer is the given one: `generate` writes it anew, the grammar does not ask for it.
 """
 
 import argparse
@@ -36,15 +37,17 @@ def main() -> int:
     parser.add_argument("--world", type=Path, default=Path("artifacts/world"))
     parser.add_argument("--objects", type=int, default=32)
     parser.add_argument("--frames", type=int, nargs="*", default=[8, 16])
-    parser.add_argument("--count", type=Path, help="a file of predictions")
+    parser.add_argument("--count", type=Path, nargs="+", metavar="FILE", help="predictions of SOT or RSOT")
     arguments = parser.parse_args()
     try:
         if arguments.count:
-            count(load_processor(arguments.model), arguments.count)
+            for path in arguments.count:
+                count(load_processor(arguments.model), path)
             return 0
         model, processor = load_model(arguments.model), load_processor(arguments.model)
         for frames in arguments.frames:
-            measure(model, processor, arguments.world, frames, arguments.objects)
+            for task in ("sot", "rsot"):
+                measure(model, processor, arguments.world, task, frames, arguments.objects)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -59,7 +62,7 @@ def count(processor: ElysiumProcessor, predictions: Path) -> None:
     )
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     llama = ElysiumProcessor(processor.image_processor, tokenizer, num_kept=processor.num_kept)
-    print(f"{len(answers)} answers, {sum(map(len, answers))} frames")
+    print(f"{predictions.stem}: {len(answers)} answers, {sum(map(len, answers))} frames")
     for name, each in (("this model's tokenizer", processor), ("LLaMA's tokenizer", llama)):
         plain, forced, grammar = 0, 0, Grammar(each)
         for boxes in answers:
@@ -67,17 +70,23 @@ def count(processor: ElysiumProcessor, predictions: Path) -> None:
             tokens = [*each.answer_ids(boxes_answer(boxes, each.bins)), grammar.eos]
             plain += len(tokens)
             at = len(walk.start())
+            if predictions.stem.endswith("_sot") and boxes[0] is not None:
+                at += len(walk.write(boxes[0]))
             while not walk.done:
+                ahead = walk.draft(None)
+                if ahead and tokens[at : at + len(ahead)] == ahead:  # found in the pass of the first digit
+                    at += len(walk.enter())
                 forced += 1
                 at += len(walk.take(tokens[at]))
             assert at == len(tokens)
         print(f"  {name}: `generate` {plain} passes, grammar {forced}, {forced / plain:.1%}")
 
 
-def measure(model: object, processor: object, world: Path, frames: int, objects: int) -> None:
+def measure(model: object, processor: object, world: Path, task: str, frames: int, objects: int) -> None:
     """Print one table line per engine."""
     items = [i for i in load_items(world, "eval-", frames=frames) if len(i.frames) == frames][:objects]
-    videos, queries = [i.pixels for i in items], [Query(expression=i.expression) for i in items]
+    videos = [i.pixels for i in items]
+    queries = [Query(box=i.boxes[0]) if task == "sot" else Query(expression=i.expression) for i in items]
     engines = {
         "generate": Engine(model, processor, plain=True),
         "grammar": Engine(model, processor, drafts=False),
@@ -96,7 +105,8 @@ def measure(model: object, processor: object, world: Path, frames: int, objects:
         if name.endswith("drafts"):
             drafted, accepted = sum(a.drafted for a in answers), sum(a.accepted for a in answers)
             print(
-                f"{frames} frames, {len(items)} objects, one by one; drafted tokens accepted: {accepted / drafted:.0%}"
+                f"{task}, {frames} frames, {len(items)} objects, one by one; "
+                f"drafted tokens accepted: {accepted / drafted:.0%}"
             )
     for name in engines:
         same = sum(a == b for a, b in zip(boxes[name], boxes["generate"], strict=True))

@@ -97,7 +97,7 @@ def test_drafts_change_the_cost_and_not_the_answer(speaker: Engine) -> None:  # 
         for a, b in zip(slow, fast, strict=True):
             assert a.boxes == b.boxes
             np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-3)
-            assert b.passes <= a.passes and a.drafted == 0
+            assert b.passes <= a.passes <= 8 * len(a.boxes) and a.drafted == 0
     still = Engine(speaker.model, speaker.processor).follow([frames(3, seed=3)], [Query(expression="red ball")])[0]
     assert still.accepted > 0.5 * still.drafted > 0
     assert (
