@@ -143,9 +143,10 @@ def test_plots_videos_and_sheets_are_written(done: tuple[Params, Path]) -> None:
 
 
 def test_what_is_there_is_not_computed_again(scenes: Params, tmp_path: Path) -> None:
-    out, params = tmp_path / "out", tracking(scenes, frames=4, render=0)
+    out, params = tmp_path / "out", tracking(scenes, frames=4, render=0, csrt=True)
     evaluate_model(ColourModel(), "hash", params, out)
     before = (out / "metrics.json").read_bytes()
+    csrt = (out / "predictions/world_csrt.jsonl").stat()
     (out / "predictions/world_rsot.jsonl").unlink()
 
     again = ColourModel()
@@ -156,6 +157,7 @@ def test_what_is_there_is_not_computed_again(scenes: Params, tmp_path: Path) -> 
     other = ColourModel()
     evaluate_model(other, "another hash", params, out)
     assert {kind for kind, _ in other.calls} == {"track", "locate"}
+    assert (out / "predictions/world_csrt.jsonl").stat().st_mtime_ns == csrt.st_mtime_ns  # it knows no model
 
 
 def test_scoring_alone_gives_the_same_figures(done: tuple[Params, Path], tmp_path: Path) -> None:

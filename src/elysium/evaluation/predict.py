@@ -26,7 +26,7 @@ from elysium.inference.clips import Frames, track_videos
 if TYPE_CHECKING:  # scoring stored predictions needs no model
     from elysium.inference.engine import Query
 
-VERSION = 1  # raised when the meaning of the stored predictions changes
+VERSION = 2  # raised when the meaning of the stored predictions changes
 REG_FRAMES = 16  # a longer video is sampled evenly, as for VideoQA (section 4.3)
 
 JOBS_OF_TASK = {

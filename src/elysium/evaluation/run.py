@@ -43,7 +43,8 @@ WHOLE_JOBS = ("sot", "csrt")
 def run(params: Params, out: Path) -> None:
     """Evaluate `artifacts/<params.eval.model>/model`; write figures, tables, plots, drawings and predictions to `out`.
 
-    What was predicted before with the same model, data and settings is not computed again. Raises UserError if there
+    What was predicted before with the same model, data and settings is not computed again, CSRT's boxes not for another
+    model either. Raises UserError if there
     is no model, an unknown task, or no set with a video.
     """
     folder = params.stage_dir(params.eval.model) / "model"
@@ -161,7 +162,9 @@ def _predict_all(
     with Progress(*columns) as progress:
         for name, (items, data_hash) in sets.items():
             for job in _jobs(name, params) if items else []:
-                made_from = {"model": model_hash, "data": data_hash, "settings": settings}
+                made_from: dict[str, Any] = {"data": data_hash, "settings": settings}
+                if job != "csrt":  # which no model has a part in
+                    made_from["model"] = model_hash
                 if not predict(model, job, items, params.eval, _path(out, name, job), made_from, progress):
                     progress.console.print(f"{name}_{job}: already there, not computed again")
 
