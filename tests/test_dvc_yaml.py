@@ -23,7 +23,7 @@ NEUTRAL = {"elysium", "elysium.config", "elysium.errors", "elysium.files", "elys
 
 def test_there_is_one_dvc_stage_per_stage_of_the_pipeline() -> None:
     assert tuple(DVC) == STAGES
-    assert [stage["cmd"] for stage in DVC.values()] == [f"elysium stage {name}" for name in STAGES]
+    assert [stage["cmd"] for stage in DVC.values()] == [f"exec elysium stage {name}" for name in STAGES]
 
 
 @pytest.mark.parametrize("stage", STAGES)

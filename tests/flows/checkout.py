@@ -61,6 +61,7 @@ def make_checkout(path: Path) -> Checkout:
         **kept,
         **OFFLINE_ENV,
         "PWD": str(path),
+        "SHELL": "/bin/sh",  # DVC's choice where there is none; unlike bash it may stay between DVC and a stage
         "PYTHONPATH": str(path / "src"),
         "PREFECT_HOME": str(path / ".prefect"),
         "OMP_NUM_THREADS": "1",

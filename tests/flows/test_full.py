@@ -109,7 +109,7 @@ def test_killed_in_a_stage_and_started_again_it_goes_on_and_ends_with_the_same_t
     shutil.rmtree(finished.path / ".dvc/cache/runs")
     log = finished.path / "killed.log"
     flow = finished.start(*command, log=log)
-    _until(lambda: "> elysium stage finetune_long" in log.read_text() and _workers(finished), flow.poll)
+    _until(lambda: "> exec elysium stage finetune_long" in log.read_text() and _workers(finished), flow.poll)
     flow.send_signal(signal.SIGKILL)
     flow.wait()
     _until(lambda: not _workers(finished))
