@@ -9,6 +9,7 @@ from typing import Any
 from elysium.boxes import Box
 
 BOX = "<box>"
+MIN_VISIBLE = 0.35  # share of an object that must be unhidden in the frame that refers to it
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,13 @@ class VideoRecord:
             if len(obj.boxes) != n:
                 raise ValueError(f"{self.key}: {obj.expression!r} has {len(obj.boxes)} boxes for {n} frames")
 
+    def shows(self, index: int, frame: int) -> bool:
+        """Whether an object has a box in a frame and, as far as `metadata.visible` says, is not hidden there."""
+        visible = self.metadata.get("visible")
+        return self.objects[index].boxes[frame] is not None and (
+            visible is None or visible[index][frame] >= MIN_VISIBLE
+        )
+
     def to_json(self) -> str:
         """The `.json` member of a shard: all fields except the pixels, keys sorted."""
         talk = [[[t.question, t.answer, t.boxes] for t in dialogue] for dialogue in self.dialogues]
@@ -111,3 +119,8 @@ class VideoRecord:
 def _box(values: Sequence[float]) -> Box:
     x1, y1, x2, y2 = map(float, values)
     return (x1, y1, x2, y2)
+
+
+def speaks_of_motion(expression: str) -> bool:
+    """Whether a description needs several frames to be understood."""
+    return " moving " in expression

@@ -14,9 +14,7 @@ import numpy as np
 from elysium.boxes import Box, format_box
 from elysium.data.sampling import sample_clip
 from elysium.prompts import boxes_answer, frames_text, objects_answer, question
-from elysium.samples import BOX, Turn, VideoRecord
-
-MIN_VISIBLE = 0.35  # share of an object that must be unhidden in the frame that refers to it
+from elysium.samples import BOX, Turn, VideoRecord, speaks_of_motion
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,6 @@ def _conversation(turns: list[tuple[str, str]], frames: list[int]) -> Conversati
     return Conversation(((f"{frames_text(len(frames))}\n{first}", answer), *rest), tuple(frames))
 
 
-def is_seen(record: VideoRecord, index: int, frame: int) -> bool:
-    """Whether an object has a box in a frame and is not hidden there."""
-    visible = record.metadata.get("visible")
-    return record.objects[index].boxes[frame] is not None and (visible is None or visible[index][frame] >= MIN_VISIBLE)
-
-
 def _draw_expression(record: VideoRecord, index: int, rng: np.random.Generator, still: bool) -> str | None:
     """One of the descriptions that fit this object alone; on a still picture none that speaks of motion."""
     references = record.metadata.get("references")
@@ -93,17 +85,12 @@ def _draw_expression(record: VideoRecord, index: int, rng: np.random.Generator, 
     return options[0] if rng.random() < 0.5 else options[int(rng.integers(len(options)))]
 
 
-def speaks_of_motion(expression: str) -> bool:
-    """Whether a description needs several frames to be understood."""
-    return " moving " in expression
-
-
 def _rec(
     record: VideoRecord, index: int, frames: list[int], rng: np.random.Generator, bins: int
 ) -> tuple[str, str] | None:
     box = record.objects[index].boxes[frames[0]]
     expression = _draw_expression(record, index, rng, still=True)
-    if box is None or expression is None or not is_seen(record, index, frames[0]):
+    if box is None or expression is None or not record.shows(index, frames[0]):
         return None
     return question("rec", rng, expression=expression), format_box(box, bins)
 
@@ -114,7 +101,7 @@ def _reg(
     at = int(rng.integers(len(frames)))
     track = record.objects[index]
     box = track.boxes[frames[at]]
-    if box is None or not is_seen(record, index, frames[at]):
+    if box is None or not record.shows(index, frames[at]):
         return None
     if len(frames) < 3 and speaks_of_motion(track.expression):
         return None
@@ -125,7 +112,7 @@ def _sot(
     record: VideoRecord, index: int, frames: list[int], rng: np.random.Generator, bins: int
 ) -> tuple[str, str] | None:
     boxes = [record.objects[index].boxes[f] for f in frames]
-    if boxes[0] is None or not is_seen(record, index, frames[0]):
+    if boxes[0] is None or not record.shows(index, frames[0]):
         return None
     return question("sot", rng, box=format_box(boxes[0], bins)), boxes_answer(boxes, bins)
 
@@ -135,7 +122,7 @@ def _rsot(
 ) -> tuple[str, str] | None:
     boxes = [record.objects[index].boxes[f] for f in frames]
     expression = _draw_expression(record, index, rng, still=len(frames) < 3)
-    if boxes[0] is None or expression is None or not is_seen(record, index, frames[0]):
+    if boxes[0] is None or expression is None or not record.shows(index, frames[0]):
         return None
     # One in four goes on from a known box, as the later clips of a long video do.
     if rng.random() < 0.25:
@@ -149,7 +136,7 @@ def _detect(record: VideoRecord, frames: list[int], rng: np.random.Generator, bi
     found: list[tuple[str, Box]] = []
     for i, track in enumerate(record.objects):
         box = track.boxes[frames[0]]
-        if box is not None and is_seen(record, i, frames[0]) and not speaks_of_motion(track.expression):
+        if box is not None and record.shows(i, frames[0]) and not speaks_of_motion(track.expression):
             found.append((track.expression, box))
     found.sort(key=lambda item: item[1])
     return (question("detect", rng), objects_answer(found, bins)) if found else None

@@ -10,8 +10,7 @@ import numpy as np
 
 from elysium.boxes import Box, as_array, to_xywh_px
 from elysium.data.shards import decode_jpeg, read_records
-from elysium.data.tasks import is_seen, speaks_of_motion
-from elysium.samples import VideoRecord
+from elysium.samples import VideoRecord, speaks_of_motion
 
 Source = TypeVar("Source")
 
@@ -94,7 +93,7 @@ def _items_of(record: VideoRecord, frames: int) -> Iterable[Item]:
             boxes=tuple(obj.boxes[f] for f in numbers),
             times=tuple(record.frame_times[f] for f in numbers),
             pixels=LazyFrames([record.frames[f] for f in numbers], decode_jpeg),
-            answerable=tuple(is_seen(record, i, f) and not speaks_of_motion(obj.expression) for f in numbers),
+            answerable=tuple(record.shows(i, f) and not speaks_of_motion(obj.expression) for f in numbers),
         )
 
 
