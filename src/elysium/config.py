@@ -86,6 +86,7 @@ class ModelParams:
     image_size: int = 64
     vision_feature_layer: int = -1
     bins: int = 100
+    max_frames: int = 32  # a video is tracked in one pass up to here, in chained clips beyond
     system: str = ""  # the sentence before the conversation; Vicuna's at the paper's size
     attn_implementation: str = "sdpa"
 

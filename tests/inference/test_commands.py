@@ -108,6 +108,25 @@ def test_a_long_video_is_a_stream_and_gives_what_its_frames_in_a_list_give(engin
     assert all(trajectory.lost[i] < 40 for i in range(len(trajectory.lost)))
 
 
+@pytest.mark.parametrize(("most", "clips"), [(32, [10]), (8, [8, 3])])
+def test_the_model_says_how_many_frames_it_takes_at_once(
+    most: int, clips: list[int], engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    follow = engine.follow_many
+
+    def spy(asked: Any, queries: Any) -> Any:
+        seen.extend(len(clip) for clip in asked)
+        return follow(asked, queries)
+
+    monkeypatch.setattr(engine, "follow_many", spy)
+    monkeypatch.setattr(engine.model.config, "max_frames", most)
+    write_video(tmp_path / "ten.mp4", frames(10, seed=3), 10)
+    (trajectory,) = commands.track(engine, tmp_path / "ten.mp4", [Query("red ball")]).trajectories
+    assert len(trajectory.boxes) == 10
+    assert seen == clips
+
+
 def test_pictures_come_in_the_order_of_their_numbers(videos: dict[str, Path]) -> None:
     seen, times = read_frames(videos["folder"])
     for got, wanted in zip(seen, frames(5, seed=3, size=(32, 48)), strict=True):

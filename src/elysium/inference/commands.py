@@ -130,7 +130,9 @@ def track(
 ) -> Tracked:
     """Follow what each query names through a video of any length. Raises UnreadableVideo."""
     stream = Stream(video, engine)
-    (trajectories,) = track_streams(engine.follow_many, [stream], [queries], advance=advance)
+    (trajectories,) = track_streams(
+        engine.follow_many, [stream], [queries], whole_up_to=engine.model.config.max_frames, advance=advance
+    )
     return Tracked(video, stream.frame_size, stream.times, trajectories)
 
 

@@ -64,7 +64,9 @@ class ElysiumModel(PythonModel):
             for start in range(0, len(paths), AT_ONCE):
                 some = paths[start : start + AT_ONCE]
                 streams = [Stream(path, self.engine) for path in some]
-                found = track_streams(self.engine.follow_many, streams, [[q for _, q in asked[path]] for path in some])
+                queries = [[query for _, query in asked[path]] for path in some]
+                most = self.engine.model.config.max_frames
+                found = track_streams(self.engine.follow_many, streams, queries, whole_up_to=most)
                 for path, trajectories in zip(some, found, strict=True):
                     for (number, _), trajectory in zip(asked[path], trajectories, strict=True):
                         told[number] = json.dumps(trajectory.boxes)

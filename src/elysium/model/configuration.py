@@ -10,7 +10,8 @@ class ElysiumConfig(PreTrainedConfig):
 
     `vision_config` and `text_config` are configurations (or dicts with a `model_type`) known to transformers; the
     defaults are the paper's CLIP-ViT-L/14-336 and Vicuna-7B with 108 of 576 tokens kept. `vision_feature_layer` is the
-    hidden state that is read, `bins` the number of coordinate values of a box in text.
+    hidden state that is read, `bins` the number of coordinate values of a box in text. A video of up to `max_frames`,
+    as many as the model was well trained on, is tracked in one pass; a longer one in chained clips (section 4.3).
     """
 
     model_type = "elysium"
@@ -27,6 +28,7 @@ class ElysiumConfig(PreTrainedConfig):
         vision_feature_layer: int = -2,
         image_token_id: int = 32000,
         bins: int = 100,
+        max_frames: int = 32,
         **kwargs: Any,
     ) -> None:
         self.vision_config = _sub_config(vision_config, CLIP_L_336)
@@ -37,6 +39,7 @@ class ElysiumConfig(PreTrainedConfig):
         self.vision_feature_layer = vision_feature_layer
         self.image_token_id = image_token_id
         self.bins = bins
+        self.max_frames = max_frames
         kwargs.setdefault("tie_word_embeddings", self.text_config.tie_word_embeddings)
         super().__init__(**kwargs)
 

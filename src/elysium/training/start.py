@@ -48,6 +48,7 @@ def build_config(params: Params, tokenizer: PreTrainedTokenizerBase) -> ElysiumC
         vision_feature_layer=params.model.vision_feature_layer,
         image_token_id=image_token(tokenizer),
         bins=params.model.bins,
+        max_frames=params.model.max_frames,
     )
     if config.adapter == "none":
         config.num_kept = config.num_tokens
