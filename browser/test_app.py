@@ -53,7 +53,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(samples: Path) -> Iterator[str]:
     model = os.environ.get("MODEL")
     engine = Engine.from_pretrained(model) if model else Engine(tiny_model(tiny_config(CONV)), tiny_processor())
-    with page.running(engine, samples=samples) as address:
+    with page.running(engine, samples=[samples]) as address:
         yield address
 
 

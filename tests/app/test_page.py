@@ -36,7 +36,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine, samples: Path) -> Iterator[str]:
-    with page.running(engine, samples=samples) as address:
+    with page.running(engine, samples=[samples]) as address:
         yield address
 
 
@@ -105,7 +105,7 @@ def test_videos_over_the_limits_are_refused(samples: Path, tmp_path: Path) -> No
 
 def test_work_that_takes_too_long_is_stopped(engine: Engine, samples: Path, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
-    buttons = page.Page(engine, tmp_path, samples, page.Limits(seconds=0))
+    buttons = page.Page(engine, tmp_path, [samples], page.Limits(seconds=0))
     with pytest.raises(gradio.Error, match="stopped after 0 s and 8 frames"):
         buttons.track(str(samples / "many.mp4"), "ball", "")
     assert list((tmp_path / "results").iterdir()) == []
@@ -154,7 +154,7 @@ def test_the_page_names_no_other_host_for_fonts_and_scripts(url: str) -> None:
 
 
 def test_two_clicks_are_a_box(engine: Engine, samples: Path, tmp_path: Path) -> None:
-    buttons = page.Page(engine, tmp_path, samples)
+    buttons = page.Page(engine, tmp_path, [samples])
     video = str(samples / "five.mp4")
     frame, box, corners = buttons.show_first(video)
     assert frame.shape == (32, 48, 3) and (box, corners) == ("", [])
@@ -171,7 +171,7 @@ def test_a_taken_port_is_one_line_and_all_files_go_with_the_page(engine: Engine,
         return set(Path(tempfile.gettempdir()).glob("elysium-app-*"))
 
     before = left()
-    with page.running(engine, samples=samples) as address:
+    with page.running(engine, samples=[samples]) as address:
         (folder,) = left() - before
         shutil.copy(samples / "five.mp4", folder / "results")
         with (

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from elysium.inference.render import PALETTE
 
 QUEUE = 16
 KEEP_SECONDS = 3600  # how long a result can be downloaded
-SAMPLES = Path("data/real")
+# What the small model was made for, and real clips, where there are any.
+SAMPLES = (Path(__file__).parents[1] / "assets/samples", Path("data/real"))
 
 # 'unsafe-inline' and 'unsafe-eval' are what Gradio's own scripts need.
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
@@ -68,9 +69,11 @@ LIMITS = Limits()
 class Page:
     """What the buttons do. Every method raises `gradio.Error` with one line on bad input."""
 
-    def __init__(self, engine: Engine, folder: Path, samples: Path = SAMPLES, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, samples: Sequence[Path] = SAMPLES, limits: Limits = LIMITS
+    ) -> None:
         self.engine, self.folder, self.limits = engine, folder, limits
-        self.samples = {path.stem: path for path in sorted(samples.glob("*.mp4"))}
+        self.samples = {path.stem: path for folder in samples for path in sorted(folder.glob("*.mp4"))}
 
     def show_first(self, video: str | None) -> tuple[np.ndarray | None, str, list[tuple[int, int]]]:
         """The first frame of a video that was chosen, an empty box, no corners yet."""
@@ -255,7 +258,9 @@ def build(page: Page) -> Any:
 
 
 @contextlib.contextmanager
-def running(engine: Engine, host: str = "127.0.0.1", port: int | None = None, samples: Path = SAMPLES) -> Iterator[str]:
+def running(
+    engine: Engine, host: str = "127.0.0.1", port: int | None = None, samples: Sequence[Path] = SAMPLES
+) -> Iterator[str]:
     """The page as long as the context lasts; gives its address. `port` None takes a free one.
 
     Raises UserError if Gradio is missing or the address is taken.
@@ -280,7 +285,7 @@ def running(engine: Engine, host: str = "127.0.0.1", port: int | None = None, sa
                 prevent_thread_lock=True,
                 show_error=True,
                 max_file_size=LIMITS.size,
-                allowed_paths=[str(samples.resolve())] if samples.is_dir() else [],
+                allowed_paths=[str(folder.resolve()) for folder in samples if folder.is_dir()],
                 app_kwargs={"middleware": [Middleware(_OwnOnly)]},
                 ssr_mode=False,
                 run_history=False,
