@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from elysium.boxes import Box
+from elysium.boxes import Box, format_box
 from elysium.inference.decoding import Grammar, Walk, _may_go_on, next_box
 from elysium.inference.engine import Engine, Query
 from elysium.model import ElysiumProcessor
@@ -160,10 +160,26 @@ def test_a_given_box_is_the_first_of_the_answer() -> None:
 
 def test_a_moving_box_is_drafted_at_constant_velocity() -> None:
     a, b = (0.105, 0.205, 0.305, 0.405), (0.125, 0.205, 0.325, 0.405)
-    assert next_box([a, b], 100) == pytest.approx((0.145, 0.205, 0.345, 0.405))
-    assert next_box([a], 100) == a and next_box([], 100) is None
-    x1, y1, x2, y2 = next_box([(0.1, 0.1, 0.2, 0.2), (0.8, 0.8, 0.99, 0.99)], 100)
-    assert 0 <= x1 < x2 < 1 and 0 <= y1 < y2 < 1
+    assert next_box([a, b]) == pytest.approx((0.145, 0.205, 0.345, 0.405))
+    assert next_box([a, None]) == next_box([a]) == a and next_box([]) is None
+
+
+def test_a_draft_keeps_its_size_and_follows_what_was_chosen(processors: dict[str, ElysiumProcessor]) -> None:
+    grammar = Grammar(processors["own"])
+
+    def fit(box: tuple[float, ...], *chosen: str) -> str:
+        walk = Walk(grammar, 2, may_be_absent=False)
+        walk.start()
+        for digit in "".join(chosen):
+            walk.take(grammar.comma[0] if digit == "," else grammar.digits[int(digit)])
+        return format_box(walk.fit(box))
+
+    box = (0.23, 0.45, 0.46, 0.72)
+    assert fit(box) == "[23,45,46,72]"
+    assert fit(box, "2") == "[23,45,46,72]" and fit(box, "30") == "[30,45,53,72]"
+    assert fit(box, "3") == "[30,45,53,72]" and fit(box, "1") == "[19,45,42,72]"  # the nearest that begin so
+    assert fit(box, "30", "55", "5") == "[30,55,53,82]" and fit(box, "30", "55", "6") == "[30,55,60,82]"
+    assert fit((-0.2, 0.9, 0.3, 1.2)) == "[0,90,30,99]" and fit((0.99, 0.5, 1.1, 0.5)) == "[98,50,99,51]"
 
 
 def test_a_draft_is_what_the_walk_would_write(processors: dict[str, ElysiumProcessor]) -> None:

@@ -4,7 +4,7 @@ Only what is free is asked of the LLM: whether a frame has a box, and the digits
 not be swapped. All other tokens are forced and appended together with the next choice. Most frames have a box, so that
 choice is taken ahead and checked by the pass that chooses the first digit: a box costs 8 passes instead of 18.
 A constant-velocity model may draft the next box: one pass then checks the whole draft, and the longest prefix that
-greedy decoding would have chosen is kept, so the answer is the same.
+greedy decoding would have chosen is kept, so the answer is the same; what it would have chosen otherwise moves the rest.
 
 Why not llguidance: its grammars cannot say x1 < x2 without listing 4,950 pairs, and its state is per token on the CPU
 anyway; on digit tokens the automaton below is smaller than the binding.
@@ -251,20 +251,41 @@ class Walk:
         return self.take(self.options[0]) if self._deciding else []
 
     def draft(self, box: Box | None) -> list[int]:
-        """The tokens that `write` would give, or `enter` without a box, without going there."""
+        """The tokens that `write` would give for the box as it fits, or `enter` without one, without going there."""
         twin = copy.deepcopy(self)
-        return twin.enter() if box is None else twin.write(box)
+        return twin.enter() if box is None else twin.write(self.fit(box))
+
+    def fit(self, box: Box) -> Box:
+        """The box moved, its size kept, so that it begins with the numbers and the digits that are chosen already."""
+        bins = self.grammar.bins
+        numbers = [math.floor(v * bins + 1e-9) for v in box]
+
+        def move(i: int, value: int) -> None:
+            if i < 2:
+                numbers[i + 2] += value - numbers[i]
+            numbers[i] = value
+
+        for i, value in enumerate(self._numbers):
+            move(i, value)
+        low, high = self._range()
+        begun = [v for v in range(low, high + 1) if str(v).startswith(self._prefix)] if self._prefix else []
+        if begun:
+            i = len(self._numbers)
+            move(i, min(begun, key=lambda v: abs(v - numbers[i])))
+        x1, y1 = (min(max(v, 0), bins - 2) for v in numbers[:2])
+        x2, y2 = (min(max(v, least + 1), bins - 1) for v, least in zip(numbers[2:], (x1, y1), strict=True))
+        return (x1 + 0.5) / bins, (y1 + 0.5) / bins, (x2 + 0.5) / bins, (y2 + 0.5) / bins
 
 
-def next_box(boxes: Sequence[Box | None], bins: int) -> Box | None:
-    """The box of the coming frame at constant velocity, a valid one; None if nothing is known yet."""
+def next_box(boxes: Sequence[Box | None]) -> Box | None:
+    """The box of the coming frame: the centre at constant velocity, the size kept; None if nothing is known yet."""
     known = [b for b in boxes[-2:] if b is not None]
     if not known:
         return None
-    x1, y1, x2, y2 = known[-1] if len(known) == 1 else (2 * b - a for a, b in zip(*known, strict=True))
-    top = (bins - 0.5) / bins
-    x1, y1 = min(max(x1, 0.0), top - 1 / bins), min(max(y1, 0.0), top - 1 / bins)
-    return x1, y1, min(max(x2, x1 + 1 / bins), top), min(max(y2, y1 + 1 / bins), top)
+    x1, y1, x2, y2 = known[-1]
+    a1, b1, a2, b2 = known[0]
+    dx, dy = (x1 + x2 - a1 - a2) / 2, (y1 + y2 - b1 - b2) / 2
+    return x1 + dx, y1 + dy, x2 + dx, y2 + dy
 
 
 @torch.inference_mode()
@@ -374,7 +395,7 @@ def _common_heads(prompts: Sequence[Sequence[int]], video_of: Sequence[int]) -> 
 
 
 def _proposal(walk: Walk, drafts: bool) -> list[int]:
-    return walk.draft(next_box(walk.boxes, walk.grammar.bins) if drafts else None)
+    return walk.draft(next_box(walk.boxes) if drafts else None)
 
 
 def _verify(
