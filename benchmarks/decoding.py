@@ -14,13 +14,16 @@ import gzip
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from elysium.boxes import Box
 from elysium.errors import UserError
 from elysium.evaluation.items import load_items
+from elysium.inference.clips import Frames, track_videos
 from elysium.inference.decoding import Grammar, Walk
 from elysium.inference.engine import Engine, Query
 from elysium.model import ElysiumProcessor
@@ -94,34 +97,51 @@ def measure(model: object, processor: object, world: Path, task: str, frames: in
         "grammar": Engine(model, processor, drafts=False),
         "grammar and drafts": Engine(model, processor),
     }
-    seconds, boxes = dict.fromkeys(engines, float("inf")), {}
+    most = engines["generate"].model.config.max_frames
+    seconds, boxes, done = dict.fromkeys(engines, float("inf")), {}, {}
     for _ in range(2):  # the first round warms up; the best counts
         for name, engine in engines.items():
+            done[name] = Counted(engine)
             began = time.perf_counter()
-            boxes[name] = [engine.track([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
+            boxes[name] = [
+                track_videos(done[name].track, [v], [q], whole_up_to=most)[0]
+                for v, q in zip(videos, queries, strict=True)
+            ]
             seconds[name] = min(seconds[name], time.perf_counter() - began)
-    passes = {"generate": plain_passes(engines["generate"], videos, queries)}
-    for name in ("grammar", "grammar and drafts"):
-        answers = [engines[name].follow([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
-        passes[name] = sum(a.passes for a in answers)
-        if name.endswith("drafts"):
-            drafted, accepted = sum(a.drafted for a in answers), sum(a.accepted for a in answers)
-            print(
-                f"{task}, {frames} frames, {len(items)} objects, one by one; "
-                f"drafted tokens accepted: {accepted / drafted:.0%}"
-            )
+    drafts, plain = done["grammar and drafts"], done["generate"]
+    print(
+        f"{task}, {frames} frames, {len(items)} objects, one by one; "
+        f"drafted tokens accepted: {drafts.accepted / drafts.drafted:.0%}"
+    )
     for name in engines:
         same = sum(a == b for a, b in zip(boxes[name], boxes["generate"], strict=True))
-        share = passes[name] / passes["generate"], seconds[name] / seconds["generate"]
+        share = done[name].passes / plain.passes, seconds[name] / seconds["generate"]
         speed = frames * len(items) / seconds[name]
         print(f"  {name:18} passes {share[0]:6.1%}  time {share[1]:6.1%}  {speed:5.1f} frames/s  {same}/{len(items)}")
 
 
-def plain_passes(engine: Engine, videos: list, queries: list) -> int:
-    """Tokens that plain generation decodes: its answers are canonical, so their tokens can be counted."""
-    found = [engine.track([v], [q])[0] for v, q in zip(videos, queries, strict=True)]
-    texts = [boxes_answer(b, engine.processor.bins) for b in found]
-    return sum(len(engine.processor.answer_ids(text)) + 1 for text in texts)
+class Counted:
+    """An engine as clips are asked of it, and the passes of the LLM so far.
+
+    Those of plain generation are the tokens of its answers, which are canonical where they are well-formed.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.passes = self.drafted = self.accepted = 0
+
+    def track(self, clips: Sequence[Frames], queries: Sequence[Query]) -> list[list[Box | None]]:
+        """A box (or None) per frame of each clip."""
+        if self.engine.plain:
+            found = self.engine.track(clips, queries)
+            texts = [boxes_answer(boxes, self.engine.processor.bins) for boxes in found]
+            self.passes += sum(len(self.engine.processor.answer_ids(text)) + 1 for text in texts)
+            return found
+        answers = self.engine.follow(clips, queries)
+        self.passes += sum(a.passes for a in answers)
+        self.drafted += sum(a.drafted for a in answers)
+        self.accepted += sum(a.accepted for a in answers)
+        return [a.boxes for a in answers]
 
 
 if __name__ == "__main__":

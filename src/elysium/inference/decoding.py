@@ -4,7 +4,8 @@ Only what is free is asked of the LLM: whether a frame has a box, and the digits
 not be swapped. All other tokens are forced and appended together with the next choice. Most frames have a box, so that
 choice is taken ahead and checked by the pass that chooses the first digit: a box costs 8 passes instead of 18.
 A constant-velocity model may draft the next box: one pass then checks the whole draft, and the longest prefix that
-greedy decoding would have chosen is kept, so the answer is the same; what it would have chosen otherwise moves the rest.
+greedy decoding would have chosen is kept, so the answer is the same. The rest of the draft moves with what it chooses
+otherwise.
 
 Why not llguidance: its grammars cannot say x1 < x2 without listing 4,950 pairs, and its state is per token on the CPU
 anyway; on digit tokens the automaton below is smaller than the binding.
