@@ -1,8 +1,10 @@
 """Tracking as users run it: many objects at once, very long videos, and answers of random weights.
 
-    python benchmarks/inference.py [many] [long] [wellformed] [--model FOLDER] [--frames 10000] [--answers 10000]
+    python benchmarks/inference.py [many] [streams] [long] [wellformed] [--model FOLDER] [--frames 10000] [...]
 
 many        eight expressions about one video of 8 frames against one expression, alternating in one run
+streams     frames/s of one video and of 16 at once, by `generate`, forced tokens, and drafts; on a GPU the 7B shapes in
+            bf16 with random weights, whose drafts are as good as never right, without one the model
 long        peak memory and frames/s over a video of many frames, against reading the last 32 frames anew for each
 wellformed  answers of random weights over 1 to 32 frames: each must parse, with n valid boxes
 """
@@ -28,12 +30,13 @@ from elysium.data.video import iter_frames
 from elysium.errors import UserError
 from elysium.inference import commands
 from elysium.inference.engine import Engine, Query
-from elysium.model import ElysiumForConditionalGeneration
-from elysium.model.loading import find_model, load_config, load_processor
+from elysium.model import ElysiumConfig, ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model.loading import find_model, load_config, load_model, load_processor
+from elysium.model.processing import image_token
 from elysium.prompts import boxes_answer
 
 NAMES = [f"{colour} {shape}" for colour in ("red", "green", "blue", "yellow") for shape in ("ball", "star")]
-PARTS = ("many", "long", "wellformed")
+PARTS = ("many", "streams", "long", "wellformed")
 
 
 def main() -> int:
@@ -52,6 +55,8 @@ def main() -> int:
         for part in arguments.parts or PARTS:
             if part == "many":
                 many(Engine.from_pretrained(model))
+            elif part == "streams":
+                streams(model)
             elif part == "wellformed":
                 bad += wellformed(model, arguments.answers, arguments.seed)
             elif arguments.parts == ["long"]:
@@ -106,6 +111,37 @@ def many(engine: Engine, rounds: int = 5) -> None:
     print(f"many: 8 frames, one expression {one:.3f} s (mean of the eight, four clips)")
     print(f"  eight at once {total['at once']:.3f} s, {total['at once'] / one:.2f} times one")
     print(f"  the same boxes: {same} of {len(queries) * 4 * (rounds + 1)}")
+
+
+def streams(folder: Path, n_frames: int = 8) -> None:
+    """The same clip for all, each with a box of its own; the best of two rounds."""
+    cuda = torch.cuda.is_available()
+    model, processor = seven_billion(load_processor(folder)) if cuda else (load_model(folder), load_processor(folder))
+    clip = [processor.square(f) for f in itertools.islice(scene(8 * n_frames, 320, 240), 0, None, 8)]
+    print(f"streams: clips of {n_frames} frames, {torch.cuda.get_device_name() if cuda else 'CPU'}")
+    for count in (1, 16):
+        boxes = [(0.01 * k, 0.02 * k, 0.01 * k + 0.3, 0.02 * k + 0.4) for k in range(count)]
+        for name, options in (("generate", {"plain": True}), ("forced tokens", {"drafts": False}), ("and drafts", {})):
+            engine = Engine(model, processor, **options)
+            took = []
+            for _ in range(2):
+                began = time.perf_counter()
+                engine.track([clip] * count, [Query(box=box) for box in boxes])
+                if cuda:
+                    torch.cuda.synchronize()
+                took.append(time.perf_counter() - began)
+            print(f"  {count:2} at once, {name:13} {count * n_frames / min(took):7.1f} frames/s")
+
+
+def seven_billion(small: ElysiumProcessor) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
+    """The paper's shapes with random weights on the GPU, asked through the small model's tokenizer."""
+    config = ElysiumConfig(image_token_id=image_token(small.tokenizer))
+    images = ElysiumProcessor.square_images(config.vision_config.image_size)
+    with torch.device("cuda"):
+        torch.set_default_dtype(torch.bfloat16)
+        model = ElysiumForConditionalGeneration(config).eval()
+        torch.set_default_dtype(torch.float32)
+    return model, ElysiumProcessor(images, small.tokenizer, num_kept=config.num_kept, bins=config.bins)
 
 
 def peak_mb() -> float:
