@@ -97,7 +97,7 @@ def measure(model: object, processor: object, world: Path, task: str, frames: in
         "grammar": Engine(model, processor, drafts=False),
         "grammar and drafts": Engine(model, processor),
     }
-    most = engines["generate"].model.config.max_frames
+    most = engines["generate"].max_frames
     seconds, boxes, done = dict.fromkeys(engines, float("inf")), {}, {}
     for _ in range(2):  # the first round warms up; the best counts
         for name, engine in engines.items():

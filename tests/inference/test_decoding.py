@@ -171,7 +171,7 @@ def test_a_draft_keeps_its_size_and_follows_what_was_chosen(processors: dict[str
         walk = Walk(grammar, 2, may_be_absent=False)
         walk.start()
         for digit in "".join(chosen):
-            walk.take(grammar.comma[0] if digit == "," else grammar.digits[int(digit)])
+            walk.take(grammar.digits[int(digit)])
         return format_box(walk.fit(box))
 
     box = (0.23, 0.45, 0.46, 0.72)

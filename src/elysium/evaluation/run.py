@@ -44,8 +44,7 @@ def run(params: Params, out: Path) -> None:
     """Evaluate `artifacts/<params.eval.model>/model`; write figures, tables, plots, drawings and predictions to `out`.
 
     What was predicted before with the same model, data and settings is not computed again, CSRT's boxes not for another
-    model either. Raises UserError if there
-    is no model, an unknown task, or no set with a video.
+    model either. Raises UserError if there is no model, an unknown task, or no set with a video.
     """
     folder = params.stage_dir(params.eval.model) / "model"
     if not folder.is_dir():

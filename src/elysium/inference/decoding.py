@@ -349,8 +349,9 @@ def decode(
             stored[i] += accepted
             most[i] = None if accepted == drafted else SHORT_DRAFT
             answers[i].passes += 1
-            answers[i].drafted += drafted if drafts else 0
-            answers[i].accepted += accepted if drafts else 0
+            if drafts:
+                answers[i].drafted += drafted
+                answers[i].accepted += accepted
         going = [row for row, i in enumerate(active) if not walks[i].done]
         if len(going) <= 0.75 * len(active):  # taking rows out copies the cache
             cache.batch_select_indices(torch.tensor(going, device=model.device, dtype=torch.long))

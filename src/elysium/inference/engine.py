@@ -48,6 +48,11 @@ class Engine:
         self.token_budget, self.plain, self.drafts = token_budget, plain, drafts
         self.grammar = None if plain else Grammar(processor)
 
+    @property
+    def max_frames(self) -> int:
+        """Up to so many frames a video is one clip."""
+        return int(self.model.config.max_frames)
+
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "cpu") -> "Engine":
         """The model of a folder. Raises UserError if there is none, or one of another architecture."""
