@@ -104,7 +104,7 @@ def measure(model: object, processor: object, world: Path, task: str, frames: in
             done[name] = Counted(engine)
             began = time.perf_counter()
             boxes[name] = [
-                track_videos(done[name].track, [v], [q], whole_up_to=most)[0]
+                track_videos(done[name].track, [v], [q], max_frames=most)[0]
                 for v, q in zip(videos, queries, strict=True)
             ]
             seconds[name] = min(seconds[name], time.perf_counter() - began)

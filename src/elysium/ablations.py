@@ -1,8 +1,9 @@
 """The ablation of Table 7: one visual token compressor per variant, all else equal (section 5.2).
 
 A variant starts from the configured backbones, is warmed up and then trained end to end on pictures by the stages
-`warmup` and `pretrain`, and is measured by REC accuracy at 0.5 on the held-out world. `run_variant` leaves
-`artifacts/ablations/VARIANT-SEED/result.json`; `summarise` makes the table and the plots of all that are there.
+`warmup` and `pretrain`, and is measured by REC accuracy at 0.5 on the held-out world. Those that track are finetuned on
+the world's clips, too, and measured by the AUC of SOT and RSOT. `run_variant` leaves
+`artifacts/ablations/VARIANT-SEED/result.json`; `summarise` makes the tables and the plot of all that are there.
 """
 
 import json
@@ -24,6 +25,8 @@ from elysium.evaluation.report import write_csv
 from elysium.files import write_atomic
 
 STAGES = ("warmup", "pretrain")
+TRACKING_STAGES = (*STAGES, "finetune_short")
+FIGURES = {"acc50": "REC accuracy at 0.5", "sot_auc": "SOT AUC", "rsot_auc": "RSOT AUC"}
 KEPT = (Fraction(1, 576), *(Fraction(n, 16) for n in (1, 2, 3, 4)), Fraction(4, 9), Fraction(1, 2))
 REFERENCE = Fraction(3, 16)  # 108 of 576
 RIVALS = ("concat", "cross_attention", "strided", "random", "average_pool")
@@ -41,6 +44,8 @@ class Variant:
     gate: str = "mlp"
     gate_learns: bool = True
     bins: int = 0  # of the coordinates; 0: as configured
+    tracks: bool = False  # finetuned on clips
+    timestamps: bool = True  # "Frame 1: " before each frame's tokens
 
     @property
     def name(self) -> str:
@@ -51,32 +56,47 @@ class Variant:
         parts += [self.gate] if self.gate != "mlp" else []
         parts += [] if self.gate_learns else ["fixed_gate"]
         parts += [f"{self.bins}_bins"] if self.bins else []
+        parts += ["tracking"] if self.tracks else []
+        parts += [] if self.timestamps else ["no_timestamps"]
         return "-".join(parts)
 
     def kept(self, num_tokens: int) -> int:
         """Tokens kept of `num_tokens`, at least one."""
         return max(1, round(self.share * num_tokens))
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What it is trained by."""
+        return TRACKING_STAGES if self.tracks else STAGES
+
 
 def table7() -> dict[str, Variant]:
-    """The variants of Table 7 by name, the controls that it lacks, and what the paper did not vary: gate and bins."""
+    """The variants by name: Table 7's, controls that it lacks, and what it did not vary: gate, bins, time stamps."""
     variants = [Variant("none", Fraction(1))]
     variants += [Variant(rival, REFERENCE) for rival in RIVALS]
     variants += [Variant("tselector", share) for share in KEPT]
     variants += [Variant("tselector", REFERENCE, "token_mixing")]
     variants += [Variant("tselector", REFERENCE, gate_learns=False)]
     variants += [Variant("tselector", REFERENCE, bins=1000)]
+    variants += [Variant("tselector", REFERENCE, tracks=True, timestamps=stamped) for stamped in (True, False)]
     return {v.name: v for v in variants}
 
 
 def variant_params(params: Params, variant: Variant, seed: int) -> Params:
-    """The parameters of one run: what the variant names, seed and output folder, nothing else."""
+    """The parameters of one run: what the variant names, seed and output folder; all it sees is the rendered world."""
     num_tokens = (params.model.image_size // _patch_size(params)) ** 2
     adapter = AdapterParams(variant.adapter, variant.kept(num_tokens), variant.gate)
     artifacts = Path(params.artifacts) / "ablations" / f"{variant.name}-{seed}"
-    model = replace(params.model, bins=variant.bins) if variant.bins else params.model
-    train = params.train if variant.gate_learns else {k: _without_gate(p) for k, p in params.train.items()}
+    model = replace(params.model, bins=variant.bins or params.model.bins, timestamps=variant.timestamps)
+    train = {stage: _on_world(params, params.train[stage]) for stage in variant.stages}
+    if not variant.gate_learns:
+        train = {stage: _without_gate(p) for stage, p in train.items()}
     return replace(params, adapter=adapter, model=model, train=train, seed=seed, artifacts=str(artifacts))
+
+
+def _on_world(params: Params, p: TrainParams) -> TrainParams:
+    world = str(params.stage_dir("world"))
+    return replace(p, mixture={name: source for name, source in p.mixture.items() if source.folder == world})
 
 
 def _without_gate(p: TrainParams) -> TrainParams:
@@ -113,43 +133,48 @@ def run_variant(params: Params, name: str, seed: int) -> dict[str, Any]:
         out.mkdir(parents=True)
         write_atomic(out / "params.json", resolved)
     with mlflow.ablation_run(own, name, seed, out):
-        for train in STAGES:
+        for train in variant.stages:
             if not (out / train / "model" / "config.json").is_file():
                 stage.run(own, train)
-        result = {"variant": name, "seed": seed, **asdict(own.adapter), **_measure(params, own)}
-        loss = json.loads((out / STAGES[-1] / "metrics.json").read_text())["loss"]
+        last = out / variant.stages[-1]
+        figures = _measure(params, own, last / "model", ("sot", "rsot") if variant.tracks else ("rec",))
+        result = {"variant": name, "seed": seed, **asdict(own.adapter), **figures}
+        loss = json.loads((last / "metrics.json").read_text())["loss"]
         write_atomic(out / "result.json", json.dumps(result | {"loss": loss}, indent=1) + "\n")
-        for train in STAGES:
+        for train in variant.stages:
             shutil.rmtree(out / train / "model")
     return result
 
 
-def _measure(params: Params, own: Params) -> dict[str, float]:
-    """REC accuracy at 0.5 over all frames of the held-out world, and what the variant costs."""
+def _measure(params: Params, own: Params, folder: Path, tasks: tuple[str, ...]) -> dict[str, float]:
+    """The figures of the model in `folder` on the held-out world, and what the variant costs.
+
+    REC is asked of every frame.
+    """
     from rich.progress import Progress
 
     from elysium.evaluation.items import fingerprint, load_items
-    from elysium.evaluation.predict import predict, read_predictions
+    from elysium.evaluation.predict import JOBS_OF_TASK, predict, read_predictions
     from elysium.evaluation.score import score_set
     from elysium.inference.engine import Engine
     from elysium.model.describe import describe
 
-    engine = Engine.from_pretrained(Path(own.artifacts) / STAGES[-1] / "model", os.environ.get("ELYSIUM_DEVICE", "cpu"))
+    engine = Engine.from_pretrained(folder, os.environ.get("ELYSIUM_DEVICE", "cpu"))
     items = load_items(params.stage_dir("world"), "eval-", frames=params.eval.frames, limit=params.eval.limit)
-    path = Path(own.artifacts) / "predictions.jsonl"
-    made_from = {"model": fingerprint(sorted((Path(own.artifacts) / STAGES[-1] / "model").iterdir()))}
+    made_from = {"model": fingerprint(sorted(folder.iterdir()))}
+    predictions = {}
     with Progress() as progress:
-        predict(engine, "frames", items, params.eval, path, made_from, progress)
-    (row,) = score_set("world", {"frames": read_predictions(path)}, ["rec"], None).rows
+        for job in (JOBS_OF_TASK[task][0] for task in tasks):
+            path = Path(own.artifacts) / f"{job}.jsonl"
+            predict(engine, job, items, params.eval, path, made_from, progress)
+            predictions[job] = read_predictions(path)
+    rows = score_set("world", predictions, tasks, None).rows
+    found: dict[str, float] = {}
+    for row in (row for row in rows if row["method"] == "elysium"):
+        figure, key = ("acc50", "acc50") if row["task"] == "rec" else (f"{row['task']}_auc", "auc")
+        found |= {figure + end: row[key + end] for end in ("", "_low", "_high")} | {"n": row["n"]}
     cost = describe(engine.model.config, frames=(8,))
-    return {
-        "acc50": row["acc50"],
-        "acc50_low": row["acc50_low"],
-        "acc50_high": row["acc50_high"],
-        "pictures": row["n"],
-        "tokens": cost.kept_tokens,
-        "gflops_8_frames": round(cost.sample_flops[8] / 1e9, 3),
-    }
+    return found | {"tokens": cost.kept_tokens, "gflops_8_frames": round(cost.sample_flops[8] / 1e9, 3)}
 
 
 def results(params: Params) -> list[dict[str, Any]]:
@@ -160,22 +185,17 @@ def results(params: Params) -> list[dict[str, Any]]:
 
 
 def rows(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One row per variant: the mean over its seeds and the half width of the mean's 95% interval (Student's t)."""
+    """One row per variant: means over its seeds, each with the half width of its 95% interval (Student's t)."""
     for name in dict.fromkeys(r["variant"] for r in found):
         runs = [r for r in found if r["variant"] == name]
-        accuracy = np.array([r["acc50"] for r in runs])
         n = len(runs)
-        spread = float(accuracy.std(ddof=1)) if n > 1 else math.nan
-        half = float(student_t.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
-        yield {
-            "variant": name,
-            "tokens": runs[0]["tokens"],
-            "gflops_8_frames": runs[0]["gflops_8_frames"],
-            "seeds": n,
-            "acc50": round(float(accuracy.mean()), 2),
-            "interval": round(half, 3),
-            "loss": round(float(np.mean([r["loss"] for r in runs])), 3),
-        }
+        row = {k: runs[0][k] for k in ("variant", "tokens", "gflops_8_frames")} | {"seeds": n}
+        for figure in (f for f in FIGURES if f in runs[0]):
+            values = np.array([r[figure] for r in runs])
+            spread = float(values.std(ddof=1)) if n > 1 else math.nan
+            half = float(student_t.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
+            row |= {figure: round(float(values.mean()), 2), f"{figure}_interval": round(half, 3)}
+        yield row | {"loss": round(float(np.mean([r["loss"] for r in runs])), 3)}
 
 
 def summarise(params: Params) -> Path:
@@ -194,14 +214,27 @@ def summarise(params: Params) -> Path:
 
 
 def _markdown(table: list[dict[str, Any]]) -> str:
-    lines = [
-        "| variant | tokens a frame | GFLOPs, 8 frames | REC accuracy at 0.5 | seeds |",
-        "| --- | --: | --: | --: | --: |",
-    ]
+    parts = [_grid([r for r in table if "acc50" in r]), _grid([r for r in table if "acc50" not in r])]
+    return "\n\n".join([*(p for p in parts if p), "± is the half width of the mean's 95% interval over the seeds.\n"])
+
+
+def _grid(table: list[dict[str, Any]]) -> str:
+    """A table of variants with the same figures."""
+    if not table:
+        return ""
+    figures = [f for f in FIGURES if f in table[0]]
+    names = " | ".join(FIGURES[f] for f in figures)
+    lines = [f"| variant | tokens a frame | GFLOPs, 8 frames | {names} | seeds |"]
+    lines += ["| --- | --: | --: " + "| --: " * len(figures) + "| --: |"]
     for r in table:
-        accuracy = f"{r['acc50']:.1f}" + ("" if math.isnan(r["interval"]) else f" ± {r['interval']:.1f}")
-        lines.append(f"| {r['variant']} | {r['tokens']} | {r['gflops_8_frames']:.2f} | {accuracy} | {r['seeds']} |")
-    return "\n".join(lines) + "\n\n± is the half width of the mean's 95% interval over the seeds.\n"
+        told = [f"{r[f]:.1f}" + _plus_minus(r[f"{f}_interval"]) for f in figures]
+        cells = [r["variant"], r["tokens"], f"{r['gflops_8_frames']:.2f}", *told, r["seeds"]]
+        lines += [f"| {' | '.join(map(str, cells))} |"]
+    return "\n".join(lines)
+
+
+def _plus_minus(interval: float) -> str:
+    return "" if math.isnan(interval) else f" ± {interval:.1f}"
 
 
 def _plot(table: list[dict[str, Any]], path: Path) -> None:
@@ -215,13 +248,13 @@ def _plot(table: list[dict[str, Any]], path: Path) -> None:
         axes, ("tokens", "gflops_8_frames"), ("vision tokens a frame", "GFLOPs for 8 frames"), strict=True
     ):
         curve = [r for r in table if r["variant"].startswith("tselector") and r["variant"].count("-") == 1]
-        rest = [r for r in table if r not in curve]
+        rest = [r for r in table if r not in curve and "acc50" in r]
         style = {"capsize": 3, "marker": "o"}
         if curve:
-            x, y, e = ([r[k] for r in curve] for k in (key, "acc50", "interval"))
+            x, y, e = ([r[k] for r in curve] for k in (key, "acc50", "acc50_interval"))
             axis.errorbar(x, y, yerr=np.nan_to_num(e), label="T-Selector", **style)
         for r in rest:
-            error = np.nan_to_num([r["interval"]])
+            error = np.nan_to_num([r["acc50_interval"]])
             axis.errorbar([r[key]], [r["acc50"]], yerr=error, linestyle="", label=r["variant"], **style)
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)

@@ -291,7 +291,8 @@ def _ablate(arguments: argparse.Namespace) -> None:
     processes.die_with_parent()
     processes.take_children_along()
     result = ablations.run_variant(params, arguments.variant, arguments.seed)
-    print(f"{arguments.variant}, seed {arguments.seed}: REC accuracy at 0.5 {result['acc50']:.1f}%")
+    told = ", ".join(f"{name} {result[figure]:.1f}" for figure, name in ablations.FIGURES.items() if figure in result)
+    print(f"{arguments.variant}, seed {arguments.seed}: {told}")
 
 
 def _register(arguments: argparse.Namespace) -> None:

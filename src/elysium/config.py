@@ -86,6 +86,7 @@ class ModelParams:
     image_size: int = 64
     vision_feature_layer: int = -1
     bins: int = 100
+    timestamps: bool = True  # "Frame 1: " before each frame's tokens
     max_frames: int = 32  # a video is tracked in one pass up to here, in chained clips beyond
     system: str = ""  # the sentence before the conversation; Vicuna's at the paper's size
     attn_implementation: str = "sdpa"
@@ -154,7 +155,6 @@ class EvalParams:
     tasks: list[str] = field(default_factory=lambda: ["rec", "sot", "rsot", "reg"])
     limit: int = 0
     clip: int = 8
-    whole_up_to: int = 32
     batch_size: int = 32
     frames: int = 0  # evaluate on so many evenly spaced frames of each video; 0: all
     render: int = 4

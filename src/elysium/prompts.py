@@ -29,9 +29,9 @@ def question(task: str, rng: np.random.Generator | None = None, **fields: object
     return template.format(**fields)
 
 
-def frames_text(n_frames: int) -> str:
-    """`Frame 1: <image>, Frame 2: <image>`: the time stamp of each frame's tokens."""
-    return ", ".join(f"Frame {i + 1}: {IMAGE}" for i in range(n_frames))
+def frames_text(n_frames: int, timestamps: bool = True) -> str:
+    """`Frame 1: <image>, Frame 2: <image>`, each frame's tokens behind its time stamp, or `<image>, <image>`."""
+    return ", ".join(f"Frame {i + 1}: {IMAGE}" if timestamps else IMAGE for i in range(n_frames))
 
 
 def boxes_answer(boxes: Sequence[Box | None], bins: int = 100) -> str:

@@ -37,6 +37,12 @@ def test_the_question_shows_as_many_frames_as_are_given() -> None:
             assert made.turns[0][0].count("<image>") == len(made.frames)
 
 
+def test_time_stamps_can_be_left_out_of_the_question() -> None:
+    bare = make_conversation(("sot",), RECORD, np.random.default_rng(0), EVERY, timestamps=False)
+    assert bare is not None and bare.turns[0][0].startswith(", ".join(["<image>"] * 6) + "\n")
+    assert bare.turns[0][1] == talk("sot").turns[0][1]
+
+
 def test_turns_are_about_different_objects() -> None:
     for seed in range(20):
         made = talk("rsot", "rsot", "rsot", seed=seed)

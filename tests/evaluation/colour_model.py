@@ -35,8 +35,9 @@ def colour_in(image: np.ndarray, box: Box) -> np.ndarray:
 class ColourModel:
     """Tracks, locates and describes by colour. `calls` counts how often the model was run, and on how many clips."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_frames: int = 32) -> None:
         self.calls: list[tuple[str, int]] = []
+        self.max_frames = max_frames
 
     def track(self, videos: Sequence[Frames], queries: Sequence[Query]) -> list[list[Box | None]]:
         self.calls.append(("track", len(videos)))

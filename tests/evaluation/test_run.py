@@ -185,6 +185,14 @@ def test_clips_go_to_the_model_in_batches(scenes: Params, tmp_path: Path) -> Non
     assert "groups_world_sot.png" in (tmp_path / "out/report.md").read_text()
 
 
+def test_a_model_is_shown_as_many_frames_at_once_as_it_takes(scenes: Params, tmp_path: Path) -> None:
+    """A model that takes 7 sees three sequences of 8 in clips of 4: three rounds, and 13 for those of 40."""
+    model = ColourModel(max_frames=7)
+    params = replace(scenes, eval=replace(scenes.eval, tasks=["sot"], csrt=False, clip=4))
+    evaluate_model(model, "hash", params, tmp_path / "out")
+    assert sum(n for kind, n in model.calls if kind == "track") == 3 * 3 + 3 * 13
+
+
 def test_fewer_frames_and_videos_on_request(scenes: Params) -> None:
     world = Path(scenes.artifacts) / "world"
     assert {len(i.frames) for i in load_items(world, frames=5)} == {5}

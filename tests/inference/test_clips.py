@@ -161,7 +161,7 @@ def test_the_shared_frame_keeps_the_earlier_clips_box() -> None:
         box = next(calls)
         return [[box] * len(v) for v in videos]
 
-    boxes = track_videos(track, [video(15)], [Query(box=first)], clip=8, whole_up_to=8)[0]
+    boxes = track_videos(track, [video(15)], [Query(box=first)], clip=8, max_frames=8)[0]
     assert boxes == [first] * 8 + [later] * 7
 
 
@@ -204,9 +204,9 @@ def test_a_lost_object_is_sought_by_its_words_and_marked() -> None:
     start = truth(40, 0)
     queries = [Query(expression="red"), Query(box=start), Query(expression="red", box=start)]
     done: list[int] = []
-    words, box, both = track_streams(
-        follow, [video(22)], [queries], whole_up_to=8, lost_below=0.3, advance=done.append
-    )[0]
+    words, box, both = track_streams(follow, [video(22)], [queries], max_frames=8, lost_below=0.3, advance=done.append)[
+        0
+    ]
     assert asked[2] == [Query(expression="red"), Query(box=truth(40, 1)), Query(expression="red")]
     assert words.lost == box.lost == both.lost == list(range(8, 15))
     assert words.regrounded == both.regrounded == [15] and box.regrounded == []

@@ -51,6 +51,17 @@ def test_tracking_gives_one_entry_per_frame(engine: Engine) -> None:
     assert [len(b) for b in boxes] == [3, 1, 5]
 
 
+def test_frames_are_named_as_in_training(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    prompt = engine.processor.prompt
+    monkeypatch.setattr(engine.processor, "prompt", lambda text: asked.append(text) or prompt(text))
+    for stamped in (True, False):
+        monkeypatch.setattr(engine.processor, "timestamps", stamped)
+        engine.track([frames(2)], [Query(box=BOX)])
+    assert asked[0].startswith("Frame 1: <image>, Frame 2: <image>\n")
+    assert asked[1].startswith("<image>, <image>\n")
+
+
 def test_boxes_of_an_answer_are_read(speaker: Engine) -> None:
     videos = [frames(n, seed=n) for n in (1, 2, 3)]
     answers = speaker.track(videos, [Query(expression="red ball")] * 3)

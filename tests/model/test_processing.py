@@ -1,5 +1,6 @@
 """Text and pictures to model inputs, with the shipped tokenizer and with LLaMA's."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from elysium.boxes import format_box
 from elysium.model import ElysiumProcessor
+from elysium.model.loading import load_processor
 from elysium.model.processing import VICUNA_SYSTEM, SampleTooLong, pad
 from elysium.prompts import boxes_answer, frames_text
 from tests.model.tiny import frames, llama_tokenizer, shipped_tokenizer, tiny_processor
@@ -48,6 +50,13 @@ def test_a_box_is_13_tokens_and_shikra_s_28(processor: ElysiumProcessor, llama: 
     """Section 4.1 of the paper."""
     assert len(processor.tokenizer(BOX, add_special_tokens=False)["input_ids"]) == 13
     assert len(llama(SHIKRA, add_special_tokens=False)["input_ids"]) == 28
+
+
+def test_how_frames_and_boxes_are_written_is_saved(processor: ElysiumProcessor, tmp_path: Path) -> None:
+    processor = ElysiumProcessor(processor.image_processor, processor.tokenizer, bins=1000, timestamps=False)
+    processor.save_pretrained(tmp_path)
+    again = load_processor(tmp_path)
+    assert (again.bins, again.timestamps) == (1000, False)
 
 
 def test_a_box_is_13_tokens_as_an_answer(processor: ElysiumProcessor) -> None:

@@ -134,12 +134,13 @@ class Mixture:
         record = shard.header(i)
         drawn = np.searchsorted(source.task_share, rng.random(source.turns), side="right")
         tasks = [source.tasks[int(t)] for t in drawn]
-        talk = make_conversation(tasks, record, rng, self.clip, self.processor.bins)
+        processor = self.processor
+        talk = make_conversation(tasks, record, rng, self.clip, processor.bins, processor.timestamps)
         if talk is None:
             self._refuse(f"{source.name}: no {tasks[0]} in it")
             return None
         try:
-            ids, labels = self.processor.training_sample(talk.turns, self.max_length)
+            ids, labels = processor.training_sample(talk.turns, self.max_length)
         except SampleTooLong:
             self._refuse(f"{source.name}: too long")
             self.too_long.add(f"{source.name}/{record.key}")

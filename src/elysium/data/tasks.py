@@ -34,7 +34,12 @@ class Conversation:
 
 
 def make_conversation(
-    tasks: Sequence[str], record: VideoRecord, rng: np.random.Generator, clip: Clip, bins: int = 100
+    tasks: Sequence[str],
+    record: VideoRecord,
+    rng: np.random.Generator,
+    clip: Clip,
+    bins: int = 100,
+    timestamps: bool = True,
 ) -> Conversation | None:
     """One turn per task of `tasks`, as far as the record has objects for them; None if it has none for the first.
 
@@ -50,10 +55,10 @@ def make_conversation(
     turns: list[tuple[str, str]] = []
     if tasks[0] in _TALK:
         turns = _TALK[tasks[0]](record, len(tasks), rng, bins)
-        return _conversation(turns, frames) if turns else None
+        return _conversation(turns, frames, timestamps) if turns else None
     if tasks[0] in _SCENE:
         turn = _SCENE[tasks[0]](record, frames, rng, bins)
-        return None if turn is None else _conversation([turn], frames)
+        return None if turn is None else _conversation([turn], frames, timestamps)
     left = [int(i) for i in rng.permutation(len(record.objects))]
     for task in tasks:
         if task in _SCENE or task in _TALK or (task in STILL and len(frames) > 1):
@@ -66,12 +71,12 @@ def make_conversation(
                 break
         if not turns:
             return None
-    return _conversation(turns, frames)
+    return _conversation(turns, frames, timestamps)
 
 
-def _conversation(turns: list[tuple[str, str]], frames: list[int]) -> Conversation:
+def _conversation(turns: list[tuple[str, str]], frames: list[int], timestamps: bool) -> Conversation:
     (first, answer), *rest = turns
-    return Conversation(((f"{frames_text(len(frames))}\n{first}", answer), *rest), tuple(frames))
+    return Conversation(((f"{frames_text(len(frames), timestamps)}\n{first}", answer), *rest), tuple(frames))
 
 
 def _draw_expression(record: VideoRecord, index: int, rng: np.random.Generator, still: bool) -> str | None:

@@ -40,6 +40,11 @@ JOBS_OF_TASK = {
 class Model(Protocol):
     """What is asked of a model; `elysium.inference.engine.Engine` is one."""
 
+    @property
+    def max_frames(self) -> int:
+        """Up to so many frames a video is one clip."""
+        ...
+
     def track(self, videos: Sequence[Frames], queries: Sequence["Query"]) -> list[list[Box | None]]:
         """One box per frame of each clip, from a box of its first frame, an expression, or both."""
         ...
@@ -116,7 +121,7 @@ def _tracked(
     model: Model, items: Sequence[Item], params: EvalParams, queries: Sequence["Query"]
 ) -> Iterator[dict[str, Any]]:
     videos = [item.pixels for item in items]
-    found = track_videos(model.track, videos, queries, params.clip, params.whole_up_to)
+    found = track_videos(model.track, videos, queries, params.clip, model.max_frames)
     return (_tracking_row(item, boxes) for item, boxes in zip(items, found, strict=True))
 
 
@@ -161,9 +166,10 @@ def _from_first_box(items: Sequence[Item], boxes: Sequence[Box | None]) -> Itera
 def _reg(model: Model, items: Sequence[Item], params: EvalParams) -> Iterator[dict[str, Any]]:
     """The object of the first frame described from the video; a long one is sampled evenly, that frame included."""
     videos: list[Frames] = []
+    most = min(REG_FRAMES, model.max_frames)
     for item in items:
         n = len(item.frames)
-        few = range(n) if n <= params.whole_up_to else np.linspace(0, n - 1, REG_FRAMES).round().astype(int)
+        few = range(n) if n <= model.max_frames else np.linspace(0, n - 1, most).round().astype(int)
         videos.append([item.pixels[int(f)] for f in few])
     return _described(model, items, videos)
 

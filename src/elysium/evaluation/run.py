@@ -156,14 +156,14 @@ def _jobs(name: str, params: Params) -> list[str]:
 def _predict_all(
     model: Model, model_hash: str, params: Params, sets: dict[str, tuple[list[Item], str]], out: Path
 ) -> None:
-    settings = {k: getattr(params.eval, k) for k in ("clip", "whole_up_to", "frames", "limit")}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         for name, (items, data_hash) in sets.items():
             for job in _jobs(name, params) if items else []:
+                settings = {"frames": params.eval.frames, "limit": params.eval.limit}
                 made_from: dict[str, Any] = {"data": data_hash, "settings": settings}
-                if job != "csrt":  # which no model has a part in
-                    made_from["model"] = model_hash
+                if job != "csrt":  # which no model has a part in, and which cuts no clips
+                    made_from |= {"model": model_hash, "clip": params.eval.clip}
                 if not predict(model, job, items, params.eval, _path(out, name, job), made_from, progress):
                     progress.console.print(f"{name}_{job}: already there, not computed again")
 

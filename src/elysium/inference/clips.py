@@ -67,27 +67,27 @@ class Trajectory:
         return asked if asked.expression is None else replace(asked, box=None)
 
 
-def clip_ranges(n_frames: int, clip: int = 8, whole_up_to: int = 32) -> list[tuple[int, int]]:
+def clip_ranges(n_frames: int, clip: int = 8, max_frames: int = 32) -> list[tuple[int, int]]:
     """Half-open `(start, end)` pairs that cover a video; neighbours share exactly one frame.
 
-    Up to `whole_up_to` frames the video is one clip. No clip of a longer video has fewer than two frames, because the
+    Up to `max_frames` frames the video is one clip. No clip of a longer video has fewer than two frames, because the
     last clip holds at least one frame that is new. Raises ValueError on `n_frames < 1` or `clip < 2`.
     """
     if n_frames < 1:
         raise ValueError(f"a video has at least one frame, got {n_frames}")
     _check_clip(clip)
-    if n_frames <= max(whole_up_to, 1):
+    if n_frames <= max(max_frames, 1):
         return [(0, n_frames)]
     starts = range(0, n_frames - 1, clip - 1)
     return [(start, min(start + clip, n_frames)) for start in starts]
 
 
-def clip_stream(frames: Iterable[np.ndarray], clip: int = 8, whole_up_to: int = 32) -> Iterator[list[np.ndarray]]:
+def clip_stream(frames: Iterable[np.ndarray], clip: int = 8, max_frames: int = 32) -> Iterator[list[np.ndarray]]:
     """The clips of `clip_ranges` from frames whose number is not known beforehand. Raises ValueError on `clip < 2`."""
     _check_clip(clip)
     source = iter(frames)
-    head = list(itertools.islice(source, max(whole_up_to, 1) + 1))
-    if len(head) <= max(whole_up_to, 1):
+    head = list(itertools.islice(source, max(max_frames, 1) + 1))
+    if len(head) <= max(max_frames, 1):
         yield from [head] if head else []
         return
     source = itertools.chain(head, source)
@@ -107,7 +107,7 @@ def track_streams(
     videos: Sequence[Iterable[np.ndarray]],
     queries: Sequence[Sequence["Query"]],
     clip: int = 8,
-    whole_up_to: int = 32,
+    max_frames: int = 32,
     lost_below: float = LOST_BELOW,
     advance: Callable[[int], object] = lambda n: None,
 ) -> list[list[Trajectory]]:
@@ -124,7 +124,7 @@ def track_streams(
         raise ValueError(f"{len(videos)} videos but {len(queries)} queries")
     found = [[Trajectory(query) for query in own] for own in queries]
     current = [list(own) for own in queries]
-    clips = [clip_stream(frames, clip, whole_up_to) for frames in videos]
+    clips = [clip_stream(frames, clip, max_frames) for frames in videos]
     active = list(range(len(videos)))
     while batch := [(i, frames) for i in active if (frames := next(clips[i], None)) is not None]:
         active = [i for i, _ in batch]
@@ -142,7 +142,7 @@ def track_videos(
     videos: Sequence[Frames],
     queries: Sequence["Query"],
     clip: int = 8,
-    whole_up_to: int = 32,
+    max_frames: int = 32,
 ) -> list[list[Box | None]]:
     """`track_streams` for a tracker without confidences and one query about each video: a box (or None) per frame.
 
@@ -156,5 +156,5 @@ def track_videos(
         return [[Trajectory(q, b, [1.0] * len(b))] for (q,), b in zip(asked, boxes, strict=True)]
 
     streams = [map(frames.__getitem__, range(len(frames))) for frames in videos]
-    found = track_streams(follow, streams, [[query] for query in queries], clip, whole_up_to, 0.0)
+    found = track_streams(follow, streams, [[query] for query in queries], clip, max_frames, 0.0)
     return [trajectory.boxes for (trajectory,) in found]

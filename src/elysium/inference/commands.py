@@ -131,7 +131,7 @@ def track(
     """Follow what each query names through a video of any length. Raises UnreadableVideo."""
     stream = Stream(video, engine)
     (trajectories,) = track_streams(
-        engine.follow_many, [stream], [queries], whole_up_to=engine.max_frames, advance=advance
+        engine.follow_many, [stream], [queries], max_frames=engine.max_frames, advance=advance
     )
     return Tracked(video, stream.frame_size, stream.times, trajectories)
 

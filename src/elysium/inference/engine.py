@@ -114,7 +114,7 @@ class Engine:
         return len(video) * (self.processor.num_kept + 6) + budget + 64
 
     def _prompt(self, video: Frames, asked: str) -> str:
-        return self.processor.prompt(f"{frames_text(len(video))}\n{asked}")
+        return self.processor.prompt(f"{frames_text(len(video), self.processor.timestamps)}\n{asked}")
 
     def _trajectories(
         self,

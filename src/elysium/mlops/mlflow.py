@@ -113,12 +113,14 @@ def end_pipeline(params: Params, run_id: str, status: str) -> None:
 
 
 def end_ablations(params: Params, run_id: str, status: str) -> None:
-    """Attach the comparison to the parent run, one metric per variant, and close it (FINISHED | FAILED)."""
+    """Attach the comparison to the parent run, a metric per variant and figure, and close it (FINISHED | FAILED)."""
     client = connect(params.mlflow).MlflowClient()
     folder = params.stage_dir("ablations")
     if status == "FINISHED":
         with (folder / "table7.csv").open() as file:
-            _log_metrics(client, run_id, {f"acc50/{r['variant']}": float(r["acc50"]) for r in csv.DictReader(file)})
+            for row in csv.DictReader(file):
+                figures = [k for k in row if f"{k}_interval" in row and row[k]]
+                _log_metrics(client, run_id, {f"{k}/{row['variant']}": float(row[k]) for k in figures})
         log_outputs(client, run_id, folder)
     client.set_terminated(run_id, status)
 

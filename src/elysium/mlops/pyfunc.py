@@ -65,7 +65,7 @@ class ElysiumModel(PythonModel):
                 some = paths[start : start + AT_ONCE]
                 streams = [Stream(path, self.engine) for path in some]
                 queries = [[query for _, query in asked[path]] for path in some]
-                found = track_streams(self.engine.follow_many, streams, queries, whole_up_to=self.engine.max_frames)
+                found = track_streams(self.engine.follow_many, streams, queries, max_frames=self.engine.max_frames)
                 for path, trajectories in zip(some, found, strict=True):
                     for (number, _), trajectory in zip(asked[path], trajectories, strict=True):
                         told[number] = json.dumps(trajectory.boxes)

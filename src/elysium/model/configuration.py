@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from elysium.config import Params
+
 
 class ElysiumConfig(PreTrainedConfig):
     """Configuration of `ElysiumForConditionalGeneration`.
@@ -47,6 +49,24 @@ class ElysiumConfig(PreTrainedConfig):
     def num_tokens(self) -> int:
         """N, the vision tower's tokens per frame."""
         return (self.vision_config.image_size // self.vision_config.patch_size) ** 2
+
+
+def assemble_config(params: Params, vision: Any, text: Any, image_token_id: int) -> ElysiumConfig:
+    """The configuration around these of the backbones; without compression every token is kept."""
+    config = ElysiumConfig(
+        vision_config=vision,
+        text_config=text,
+        adapter=params.adapter.name,
+        num_kept=params.adapter.num_kept,
+        gate=params.adapter.gate,
+        vision_feature_layer=params.model.vision_feature_layer,
+        image_token_id=image_token_id,
+        bins=params.model.bins,
+        max_frames=params.model.max_frames,
+    )
+    if config.adapter == "none":
+        config.num_kept = config.num_tokens
+    return config
 
 
 CLIP_L_336: dict[str, Any] = {

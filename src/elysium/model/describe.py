@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer
 
 from elysium.config import Params
-from elysium.model.configuration import ElysiumConfig
+from elysium.model.configuration import ElysiumConfig, assemble_config
 from elysium.model.modeling import ElysiumForConditionalGeneration
 from elysium.prompts import IMAGE
 
@@ -136,19 +136,7 @@ def config_of(params: Params) -> ElysiumConfig:
     if "vocab_size" not in text:
         tokenizer = AutoTokenizer.from_pretrained(params.model.tokenizer)
         text["vocab_size"], image_token_id = len(tokenizer), tokenizer.convert_tokens_to_ids(IMAGE)
-    config = ElysiumConfig(
-        vision_config=params.model.vision,
-        text_config=text,
-        adapter=params.adapter.name,
-        num_kept=params.adapter.num_kept,
-        gate=params.adapter.gate,
-        vision_feature_layer=params.model.vision_feature_layer,
-        image_token_id=image_token_id,
-        bins=params.model.bins,
-    )
-    if params.adapter.name == "none":
-        config.num_kept = config.num_tokens
-    return config
+    return assemble_config(params, params.model.vision, text, image_token_id)
 
 
 def tables(cost: Description, processes: int = 8) -> list[Table]:

@@ -37,7 +37,7 @@ class ElysiumProcessor(ProcessorMixin):
     """Resizes frames to a square without padding (paper, section 4.2), expands each `<image>` to `num_kept` tokens.
 
     The conversation is Vicuna's: `SYSTEM USER: question ASSISTANT: answer</s>`; a small model can do without the
-    system sentence (`system=""`).
+    system sentence (`system=""`). `bins` and `timestamps` are how boxes and frames are written.
     """
 
     attributes: ClassVar = ["image_processor", "tokenizer"]
@@ -50,11 +50,12 @@ class ElysiumProcessor(ProcessorMixin):
         tokenizer: Any = None,
         num_kept: int = 108,
         bins: int = 100,
+        timestamps: bool = True,
         system: str = VICUNA_SYSTEM,
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self.num_kept, self.bins, self.system = num_kept, bins, system
+        self.num_kept, self.bins, self.timestamps, self.system = num_kept, bins, timestamps, system
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
 

@@ -11,6 +11,7 @@ from elysium.config import Params
 from elysium.errors import UserError
 from elysium.model import ElysiumConfig, ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.adapters import TSelector
+from elysium.model.configuration import assemble_config
 from elysium.model.loading import load_model, load_processor
 from elysium.model.processing import image_token
 from elysium.training.stage import start_folder
@@ -32,27 +33,14 @@ def start_model(params: Params, stage: str) -> tuple[ElysiumForConditionalGenera
 
 
 def build_config(params: Params, tokenizer: PreTrainedTokenizerBase) -> ElysiumConfig:
-    """The model's configuration by the parameters; without compression every token is kept.
+    """The model's configuration by the parameters, with the backbones' own where their folders are given.
 
     A text configuration that does not say its vocabulary takes the tokenizer's.
     """
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     vision = _sub(params.model.vision_init, params.model.vision)
     text = _sub(params.model.text_init, {"vocab_size": len(tokenizer), **ids, **params.model.text})
-    config = ElysiumConfig(
-        vision_config=vision,
-        text_config=text,
-        adapter=params.adapter.name,
-        num_kept=params.adapter.num_kept,
-        gate=params.adapter.gate,
-        vision_feature_layer=params.model.vision_feature_layer,
-        image_token_id=image_token(tokenizer),
-        bins=params.model.bins,
-        max_frames=params.model.max_frames,
-    )
-    if config.adapter == "none":
-        config.num_kept = config.num_tokens
-    return config
+    return assemble_config(params, vision, text, image_token(tokenizer))
 
 
 def _sub(folder: str | None, values: dict[str, Any]) -> Any:
@@ -81,6 +69,7 @@ def new_model(params: Params) -> tuple[ElysiumForConditionalGeneration, ElysiumP
         tokenizer,
         num_kept=config.num_kept,
         bins=params.model.bins,
+        timestamps=params.model.timestamps,
         system=params.model.system,
     )
     return model, processor
