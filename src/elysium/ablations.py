@@ -8,7 +8,6 @@ the world's clips, too, and measured by the AUC of SOT and RSOT. `run_variant` l
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -159,7 +158,7 @@ def _measure(params: Params, own: Params, folder: Path, tasks: tuple[str, ...]) 
     from elysium.inference.engine import Engine
     from elysium.model.describe import describe
 
-    engine = Engine.from_pretrained(folder, os.environ.get("ELYSIUM_DEVICE", "cpu"))
+    engine = Engine.from_pretrained(folder)
     items = load_items(params.stage_dir("world"), "eval-", frames=params.eval.frames, limit=params.eval.limit)
     made_from = {"model": fingerprint(sorted(folder.iterdir()))}
     predictions = {}

@@ -231,7 +231,7 @@ def _model_argument(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="MODEL",
         help="a folder, models:/NAME@ALIAS or OWNER/NAME; default: models/elysium-tiny, or the newest in artifacts/",
     )  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a GPU where there is one")
 
 
 def _box(text: str) -> Box:

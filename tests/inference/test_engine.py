@@ -122,3 +122,12 @@ def test_folders_of_other_models_are_refused(checkpoint: Path, tmp_path: Path) -
     (tmp_path / "broken/model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UserError, match="the weights do not fit"):
         Engine.from_pretrained(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_named(checkpoint: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=f"device '{device}': "):
+        Engine.from_pretrained(checkpoint, device)
+    monkeypatch.setenv("ELYSIUM_DEVICE", device)
+    with pytest.raises(UserError, match=f"device '{device}': "):
+        Engine.from_pretrained(checkpoint)

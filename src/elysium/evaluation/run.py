@@ -5,7 +5,6 @@ table and plot from them alone.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +50,8 @@ def run(params: Params, out: Path) -> None:
         raise UserError(f"{folder}: no such model; run its stage first (`dvc repro {params.eval.model}`)")
     from elysium.inference.engine import Engine
 
-    device = os.environ.get("ELYSIUM_DEVICE") or _device()
     model_hash = fingerprint(sorted(p for p in folder.iterdir() if p.is_file()))
-    evaluate_model(Engine.from_pretrained(folder, device=device), model_hash, params, out)
+    evaluate_model(Engine.from_pretrained(folder), model_hash, params, out)
 
 
 def evaluate_model(
@@ -218,9 +216,3 @@ def _spread(n: int, count: int) -> Sequence[int]:
 
 def _all_notes(about: dict[str, Any], scores: dict[str, Scores]) -> list[str]:
     return list(dict.fromkeys([*about["notes"], *(note for s in scores.values() for note in s.notes)]))
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,5 +1,6 @@
 """The model as a tracker: batched questions about clips, answers back as boxes or text."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from elysium.boxes import Box, format_box
+from elysium.errors import UserError
 from elysium.inference.decoding import Answer, Grammar, Walk, decode
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.loading import load_model, load_processor
@@ -54,8 +56,16 @@ class Engine:
         return int(self.model.config.max_frames)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "cpu") -> "Engine":
-        """The model of a folder. Raises UserError if there is none, or one of another architecture."""
+    def from_pretrained(cls, path: str | Path, device: str | None = None) -> "Engine":
+        """The model of a folder, on a GPU where there is one, or on what `device` or ELYSIUM_DEVICE names.
+
+        Raises UserError if there is no model, or one of another architecture, or no such device.
+        """
+        device = device or os.environ.get("ELYSIUM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device {device!r}: {str(error).splitlines()[0]}") from error
         model = load_model(Path(path))
         model.to(device)  # type: ignore[arg-type]
         return cls(model, load_processor(Path(path)))
