@@ -41,7 +41,8 @@ interval over videos.
 
 ## Limits
 
-- It knows eight shapes, ten colours, four textures, two sizes and four directions by name, and no other words.
+- It knows eight shapes, ten colours, four textures and two sizes by name. Of the words for a motion ("moving left")
+  it makes no use, and it knows no others.
 - On real videos it follows large things of a colour of their own at best; see the row `curated`.
 - Frames are seen at {pixels} x {pixels} pixels, so things under a tenth of the frame are lost.
 """
