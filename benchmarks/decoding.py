@@ -24,8 +24,8 @@ from elysium.boxes import Box
 from elysium.errors import UserError
 from elysium.evaluation.items import load_items
 from elysium.inference.clips import Frames, track_videos
-from elysium.inference.decoding import Grammar, Walk
 from elysium.inference.engine import Engine, Query
+from elysium.inference.grammar import Grammar, Walk
 from elysium.model import ElysiumProcessor
 from elysium.model.loading import load_model, load_processor
 from elysium.prompts import boxes_answer

@@ -4,6 +4,7 @@ Inside the project a box is `xyxy`, normalised to [0, 1] of the *original* frame
 a row of NaN is a missing box. Any other convention carries its name (`boxes_xywh_px`).
 """
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -22,12 +23,24 @@ def format_box(box: Sequence[float], bins: int = 100) -> str:
     Each value is `floor(v * bins)`, clipped to the integers of [0, bins): the text never shows `bins` itself.
     Raises ValueError if a value is not finite.
     """
-    values = np.asarray(box, dtype=np.float64)
-    if values.shape != (4,) or not np.isfinite(values).all():
+    return "[" + ",".join(str(min(max(v, 0), bins - 1)) for v in cells_of_box(box, bins)) + "]"
+
+
+def cells_of_box(box: Sequence[float], bins: int) -> list[int]:
+    """`floor(v * bins)` of each value, outside [0, bins) where the box leaves the frame.
+
+    Raises ValueError if a value is not finite.
+    """
+    if len(box) != 4 or not all(map(math.isfinite, box)):
         raise ValueError(f"a box is four finite numbers, got {box!r}")
     # The tolerance keeps 0.29 * 100 = 28.999999999999996 in bin 29.
-    cells = np.clip(np.floor(values * bins + 1e-9), 0, bins - 1).astype(int)
-    return "[" + ",".join(map(str, cells)) + "]"
+    return [math.floor(v * bins + 1e-9) for v in box]
+
+
+def box_of_cells(cells: Sequence[int], bins: int) -> Box:
+    """The box whose values are at the centres of four bins."""
+    x1, y1, x2, y2 = ((v + 0.5) / bins for v in cells)
+    return x1, y1, x2, y2
 
 
 def _read_cells(cells: Sequence[str], bins: int) -> Box | None:
@@ -37,7 +50,7 @@ def _read_cells(cells: Sequence[str], bins: int) -> Box | None:
     x1, y1, x2, y2 = (int(c) for c in cells)
     if max(x1, y1, x2, y2) >= bins or x2 < x1 or y2 < y1:
         return None
-    return ((x1 + 0.5) / bins, (y1 + 0.5) / bins, (x2 + 0.5) / bins, (y2 + 0.5) / bins)
+    return box_of_cells((x1, y1, x2, y2), bins)
 
 
 def parse_boxes(text: str, n_frames: int, bins: int = 100) -> list[Box | None]:

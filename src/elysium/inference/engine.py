@@ -10,7 +10,8 @@ import torch
 
 from elysium.boxes import Box, format_box
 from elysium.errors import UserError
-from elysium.inference.decoding import Answer, Grammar, Walk, decode
+from elysium.inference.decoding import Answer, decode
+from elysium.inference.grammar import Grammar, Walk
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.loading import load_model, load_processor
 from elysium.prompts import frames_text, question
@@ -33,7 +34,7 @@ class Query:
 class Engine:
     """Answers questions about clips with one model; what it answers does not depend on the rest of the batch.
 
-    Boxes are decoded by their grammar (`inference.decoding`), with motion drafts; `plain=True` takes transformers'
+    Boxes are decoded by their grammar (`inference.grammar`), with motion drafts; `plain=True` takes transformers'
     `generate` and parses what it says instead. Where that is well-formed, the boxes found by words are the same; a box
     that is given is the answer's first, which `generate` is asked for.
     """
