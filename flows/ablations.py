@@ -21,7 +21,7 @@ from prefect import State, flow, task  # noqa: E402
 from prefect.artifacts import create_markdown_artifact  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
-from elysium import ablations  # noqa: E402
+from elysium import ablations, table7  # noqa: E402
 from elysium.errors import UserError  # noqa: E402
 from elysium.mlops import mlflow  # noqa: E402
 from flows.tasks import CommandFailed, begin, run_command, run_stage  # noqa: E402
@@ -53,10 +53,11 @@ def elysium_ablations(
         seeds: default 1, 2, 3
         overrides: Hydra overrides, such as `train.pretrain.steps=500`
     """
-    names = variants or list(ablations.table7())
-    unknown = [name for name in names if name not in ablations.table7()]
+    known = ablations.variants()
+    names = variants or list(known)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        return Failed(message=f"{unknown[0]!r} is no variant; choose from {', '.join(ablations.table7())}")
+        return Failed(message=f"{unknown[0]!r} is no variant; choose from {', '.join(known)}")
     try:
         params, parent_run = begin(preset, overrides, "table7")
     except UserError as error:
@@ -70,7 +71,7 @@ def elysium_ablations(
                     state = run_variant(name, seed, parent_run, return_state=True)
         failure = "" if state.is_completed() else state.message or "a variant failed"
         if not failure:
-            ablations.summarise(params)
+            table7.summarise(params)
     finally:
         mlflow.end_ablations(params, parent_run, "FAILED" if failure else "FINISHED")
     if failure:

@@ -3,29 +3,22 @@
 A variant starts from the configured backbones, is warmed up and then trained end to end on pictures by the stages
 `warmup` and `pretrain`, and is measured by REC accuracy at 0.5 on the held-out world. Those that track are finetuned on
 the world's clips, too, and measured by the AUC of SOT and RSOT. `run_variant` leaves
-`artifacts/ablations/VARIANT-SEED/result.json`; `summarise` makes the tables and the plot of all that are there.
+`artifacts/ablations/VARIANT-SEED/result.json`; `table7` makes the tables and the plot of all that are there.
 """
 
 import json
-import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.stats import t as student_t
-
 from elysium.config import AdapterParams, Params, TrainParams
 from elysium.errors import UserError
-from elysium.evaluation.report import write_csv
 from elysium.files import write_atomic
 
 STAGES = ("warmup", "pretrain")
 TRACKING_STAGES = (*STAGES, "finetune_short")
-FIGURES = {"acc50": "REC accuracy at 0.5", "sot_auc": "SOT AUC", "rsot_auc": "RSOT AUC"}
 KEPT = (Fraction(1, 576), *(Fraction(n, 16) for n in (1, 2, 3, 4)), Fraction(4, 9), Fraction(1, 2))
 REFERENCE = Fraction(3, 16)  # 108 of 576
 RIVALS = ("concat", "cross_attention", "strided", "random", "average_pool")
@@ -69,16 +62,16 @@ class Variant:
         return TRACKING_STAGES if self.tracks else STAGES
 
 
-def table7() -> dict[str, Variant]:
+def variants() -> dict[str, Variant]:
     """The variants by name: Table 7's, controls that it lacks, and what it did not vary: gate, bins, time stamps."""
-    variants = [Variant("none", Fraction(1))]
-    variants += [Variant(rival, REFERENCE) for rival in RIVALS]
-    variants += [Variant("tselector", share) for share in KEPT]
-    variants += [Variant("tselector", REFERENCE, "token_mixing")]
-    variants += [Variant("tselector", REFERENCE, gate_learns=False)]
-    variants += [Variant("tselector", REFERENCE, bins=1000)]
-    variants += [Variant("tselector", REFERENCE, tracks=True, timestamps=stamped) for stamped in (True, False)]
-    return {v.name: v for v in variants}
+    found = [Variant("none", Fraction(1))]
+    found += [Variant(rival, REFERENCE) for rival in RIVALS]
+    found += [Variant("tselector", share) for share in KEPT]
+    found += [Variant("tselector", REFERENCE, "token_mixing")]
+    found += [Variant("tselector", REFERENCE, gate_learns=False)]
+    found += [Variant("tselector", REFERENCE, bins=1000)]
+    found += [Variant("tselector", REFERENCE, tracks=True, timestamps=stamped) for stamped in (True, False)]
+    return {v.name: v for v in found}
 
 
 def variant_params(params: Params, variant: Variant, seed: int) -> Params:
@@ -120,10 +113,10 @@ def run_variant(params: Params, name: str, seed: int) -> dict[str, Any]:
     from elysium.mlops import mlflow
     from elysium.training import stage
 
-    variants = table7()
-    if name not in variants:
-        raise UserError(f"{name!r} is no variant; choose one of {', '.join(variants)}")
-    variant = variants[name]
+    known = variants()
+    if name not in known:
+        raise UserError(f"{name!r} is no variant; choose one of {', '.join(known)}")
+    variant = known[name]
     own = variant_params(params, variant, seed)
     out = Path(own.artifacts)
     resolved = json.dumps(asdict(own), sort_keys=True, indent=1)
@@ -174,90 +167,3 @@ def _measure(params: Params, own: Params, folder: Path, tasks: tuple[str, ...]) 
         found |= {figure + end: row[key + end] for end in ("", "_low", "_high")} | {"n": row["n"]}
     cost = describe(engine.model.config, frames=(8,))
     return found | {"tokens": cost.kept_tokens, "gflops_8_frames": round(cost.sample_flops[8] / 1e9, 3)}
-
-
-def results(params: Params) -> list[dict[str, Any]]:
-    """All results that are there, in the order of the table, seeds ascending."""
-    order = list(table7())
-    found = [json.loads(p.read_text()) for p in (Path(params.artifacts) / "ablations").glob("*/result.json")]
-    return sorted((r for r in found if r["variant"] in order), key=lambda r: (order.index(r["variant"]), r["seed"]))
-
-
-def rows(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One row per variant: means over its seeds, each with the half width of its 95% interval (Student's t)."""
-    for name in dict.fromkeys(r["variant"] for r in found):
-        runs = [r for r in found if r["variant"] == name]
-        n = len(runs)
-        row = {k: runs[0][k] for k in ("variant", "tokens", "gflops_8_frames")} | {"seeds": n}
-        for figure in (f for f in FIGURES if f in runs[0]):
-            values = np.array([r[figure] for r in runs])
-            spread = float(values.std(ddof=1)) if n > 1 else math.nan
-            half = float(student_t.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
-            row |= {figure: round(float(values.mean()), 2), f"{figure}_interval": round(half, 3)}
-        yield row | {"loss": round(float(np.mean([r["loss"] for r in runs])), 3)}
-
-
-def summarise(params: Params) -> Path:
-    """Write `table7.csv`, `table7.md` and `table7.png` beside the results; returns their folder.
-
-    Raises UserError if there is no result yet.
-    """
-    table = list(rows(results(params)))
-    out = Path(params.artifacts) / "ablations"
-    if not table:
-        raise UserError(f"{out}: no result there; run `python flows/ablations.py`")
-    write_csv(table, out / "table7.csv")
-    write_atomic(out / "table7.md", _markdown(table))
-    _plot(table, out / "table7.png")
-    return out
-
-
-def _markdown(table: list[dict[str, Any]]) -> str:
-    parts = [_grid([r for r in table if "acc50" in r]), _grid([r for r in table if "acc50" not in r])]
-    return "\n\n".join([*(p for p in parts if p), "± is the half width of the mean's 95% interval over the seeds.\n"])
-
-
-def _grid(table: list[dict[str, Any]]) -> str:
-    """A table of variants with the same figures."""
-    if not table:
-        return ""
-    figures = [f for f in FIGURES if f in table[0]]
-    names = " | ".join(FIGURES[f] for f in figures)
-    lines = [f"| variant | tokens a frame | GFLOPs, 8 frames | {names} | seeds |"]
-    lines += ["| --- | --: | --: " + "| --: " * len(figures) + "| --: |"]
-    for r in table:
-        told = [f"{r[f]:.1f}" + _plus_minus(r[f"{f}_interval"]) for f in figures]
-        cells = [r["variant"], r["tokens"], f"{r['gflops_8_frames']:.2f}", *told, r["seeds"]]
-        lines += [f"| {' | '.join(map(str, cells))} |"]
-    return "\n".join(lines)
-
-
-def _plus_minus(interval: float) -> str:
-    return "" if math.isnan(interval) else f" ± {interval:.1f}"
-
-
-def _plot(table: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for axis, key, label in zip(
-        axes, ("tokens", "gflops_8_frames"), ("vision tokens a frame", "GFLOPs for 8 frames"), strict=True
-    ):
-        curve = [r for r in table if r["variant"].startswith("tselector") and r["variant"].count("-") == 1]
-        rest = [r for r in table if r not in curve and "acc50" in r]
-        style = {"capsize": 3, "marker": "o"}
-        if curve:
-            x, y, e = ([r[k] for r in curve] for k in (key, "acc50", "acc50_interval"))
-            axis.errorbar(x, y, yerr=np.nan_to_num(e), label="T-Selector", **style)
-        for r in rest:
-            error = np.nan_to_num([r["acc50_interval"]])
-            axis.errorbar([r[key]], [r["acc50"]], yerr=error, linestyle="", label=r["variant"], **style)
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("REC accuracy at 0.5 (%)")
-    axes[1].legend(fontsize=8)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)

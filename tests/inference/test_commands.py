@@ -23,7 +23,7 @@ from elysium.inference import commands
 from elysium.inference.clips import track_videos
 from elysium.inference.engine import Engine, Query
 from elysium.model.loading import find_model
-from tests.model.tiny import frames
+from tests.model.tiny import frames, tiny_config, tiny_model, tiny_processor
 
 BOX: Box = (0.2, 0.3, 0.6, 0.7)
 
@@ -109,18 +109,11 @@ def test_a_long_video_is_a_stream_and_gives_what_its_frames_in_a_list_give(engin
 
 
 @pytest.mark.parametrize(("most", "clips"), [(32, [10]), (8, [8, 3])])
-def test_the_model_says_how_many_frames_it_takes_at_once(
-    most: int, clips: list[int], engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_model_says_how_many_frames_it_takes_at_once(most: int, clips: list[int], tmp_path: Path) -> None:
+    model = tiny_model(tiny_config(max_frames=most))
     seen: list[int] = []
-    follow = engine.follow_many
-
-    def spy(asked: Any, queries: Any) -> Any:
-        seen.extend(len(clip) for clip in asked)
-        return follow(asked, queries)
-
-    monkeypatch.setattr(engine, "follow_many", spy)
-    monkeypatch.setattr(engine.model.config, "max_frames", most)
+    model.vision_tower.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    engine = Engine(model, tiny_processor())
     write_video(tmp_path / "ten.mp4", frames(10, seed=3), 10)
     (trajectory,) = commands.track(engine, tmp_path / "ten.mp4", [Query("red ball")]).trajectories
     assert len(trajectory.boxes) == 10

@@ -7,9 +7,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from elysium.boxes import format_box
 from elysium.errors import UserError
 from elysium.inference.engine import Engine, Query
 from elysium.model.processing import pad
+from elysium.prompts import question
 from tests.model.tiny import CONV, LLAMA, frames, tiny_config, tiny_model, tiny_processor
 
 BOX = (0.2, 0.3, 0.6, 0.7)
@@ -51,15 +53,21 @@ def test_tracking_gives_one_entry_per_frame(engine: Engine) -> None:
     assert [len(b) for b in boxes] == [3, 1, 5]
 
 
-def test_frames_are_named_as_in_training(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    prompt = engine.processor.prompt
-    monkeypatch.setattr(engine.processor, "prompt", lambda text: asked.append(text) or prompt(text))
-    for stamped in (True, False):
-        monkeypatch.setattr(engine.processor, "timestamps", stamped)
-        engine.track([frames(2)], [Query(box=BOX)])
-    assert asked[0].startswith("Frame 1: <image>, Frame 2: <image>\n")
-    assert asked[1].startswith("<image>, <image>\n")
+@pytest.mark.parametrize(
+    ("timestamps", "named"), [(True, "Frame 1: <image>, Frame 2: <image>"), (False, "<image>, <image>")]
+)
+def test_frames_are_named_as_in_training(engine: Engine, timestamps: bool, named: str) -> None:
+    processor = tiny_processor(timestamps=timestamps)
+    asked = processor.token_ids(processor.prompt(f"{named}\n{question('sot', box=format_box(BOX))}"))
+    seen: list[list[int]] = []
+    hook = engine.model.register_forward_pre_hook(
+        lambda module, args, inputs: seen.append(inputs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    try:
+        Engine(engine.model, processor).track([frames(2)], [Query(box=BOX)])
+    finally:
+        hook.remove()
+    assert seen[0][: len(asked)] == asked
 
 
 def test_boxes_of_an_answer_are_read(speaker: Engine) -> None:

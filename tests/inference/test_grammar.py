@@ -1,30 +1,20 @@
 """The grammar of trajectories: canonical tokens, valid boxes whatever is chosen."""
 
-import gzip
 import random
-from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from elysium.boxes import format_box
 from elysium.inference.grammar import Grammar, Walk, _may_go_on
 from elysium.model import ElysiumProcessor
 from elysium.prompts import boxes_answer
 from tests.inference.test_decoding import valid
-from tests.model.tiny import tiny_processor
-
-LLAMA = Path(__file__).parents[1] / "assets" / "llama_tokenizer.json.gz"
+from tests.model.tiny import llama_tokenizer, tiny_processor
 
 
 @pytest.fixture(scope="module")
-def processors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElysiumProcessor]:
-    path = tmp_path_factory.mktemp("llama") / "tokenizer.json"
-    path.write_bytes(gzip.decompress(LLAMA.read_bytes()))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    llama = ElysiumProcessor(ElysiumProcessor.square_images(64), tokenizer, num_kept=4)
-    return {"own": tiny_processor(), "llama": llama}
+def processors() -> dict[str, ElysiumProcessor]:
+    return {"own": tiny_processor(), "llama": tiny_processor(llama_tokenizer())}
 
 
 @pytest.mark.parametrize("name", ["own", "llama"])

@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from torch import distributed
 
 from elysium.config import MixtureSource, TrainParams, WorldParams
 from elysium.data import world
@@ -28,27 +27,26 @@ def mixture(tmp_path_factory) -> Mixture:
     return Mixture(sources, tiny_processor(), Clip((2, 4)), 1024, seed=0)
 
 
-def run(mixture: Mixture, out: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def run(mixture: Mixture, out: Path, waits: list[float]) -> None:
     """Steps of one second each, of which so much is waiting."""
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 1)
     params = TrainParams(steps=len(waits), global_batch=8, log_every=1)
-    log = TrainingLog(out, "warmup", params, mixture)
+    log = TrainingLog(out, "warmup", params, mixture, world=1)
     for step, batch in enumerate(StepBatches(mixture, 8, 2, 0, 1, 0, len(waits))):
         log.step(step, 1.0, 1e-3, batch, 1.0, waits[step], 0.1)
 
 
-def test_waiting_for_data_is_warned_of_once_and_not_for_the_first_batch(mixture, tmp_path, monkeypatch, capsys) -> None:
-    run(mixture, tmp_path, [0.9, 0.05, 0.05], monkeypatch)
+def test_waiting_for_data_is_warned_of_once_and_not_for_the_first_batch(mixture, tmp_path, capsys) -> None:
+    run(mixture, tmp_path, [0.9, 0.05, 0.05])
     assert "warning" not in capsys.readouterr().out
-    run(mixture, tmp_path, [0.9, 0.4, 0.5], monkeypatch)
+    run(mixture, tmp_path, [0.9, 0.4, 0.5])
     said = capsys.readouterr().out
     assert said.count("warning: 40% of the time goes into waiting for data; raise launcher.loader_threads") == 1
     assert said.count("warning") == 1
 
 
-def test_a_source_that_is_repeated_is_said(mixture, tmp_path, monkeypatch, capsys) -> None:
+def test_a_source_that_is_repeated_is_said(mixture, tmp_path, capsys) -> None:
     """Two videos and ten pictures, drawn equally often: 40 samples are about ten passes and two."""
-    run(mixture, tmp_path, [0.0] * 5, monkeypatch)
+    run(mixture, tmp_path, [0.0] * 5)
     said = capsys.readouterr().out
     assert said.count("videos: all 2 records shown; pass") == 3  # in the lines with pass 2, 4 and 8, not in all five
     assert "images: all 10 records shown; pass 2 in a new order" in said

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from elysium.config import TrainParams
@@ -37,10 +36,11 @@ class TrainingLog:
         stage: str,
         params: TrainParams,
         mixture: Mixture,
+        world: int,
         first_step: int = 0,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.out, self.stage, self.params, self.mixture = out, stage, params, mixture
+        self.out, self.stage, self.params, self.mixture, self.world = out, stage, params, mixture, world
         self.passes = mixture.passes(first_step * params.global_batch)
         self.lines, self.warned = 0, False
         self.losses: list[float] = []
@@ -81,12 +81,11 @@ class TrainingLog:
             return ""
         n = len(self.losses)
         # Rank 0 counts its own share; with equal shares the whole run is world-size times as fast.
-        world = torch.distributed.get_world_size()
         self.last = {
             "loss": sum(self.losses) / n,
             "lr": lr,
-            "tokens_per_s": world * self.tokens / self.seconds,
-            "samples_per_s": world * self.samples / self.seconds,
+            "tokens_per_s": self.world * self.tokens / self.seconds,
+            "samples_per_s": self.world * self.samples / self.seconds,
             "mfu": self.utilisation / n,
             "data_wait_share": self.waited / self.seconds,
         }

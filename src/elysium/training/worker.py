@@ -132,7 +132,7 @@ def train(params: Params, stage: str) -> None:
             flush=True,
         )
     stop = StopSignal()
-    log = TrainingLog(out, stage, p, mixture, first, state.get("log")) if rank == 0 else None
+    log = TrainingLog(out, stage, p, mixture, world, first, state.get("log")) if rank == 0 else None
     threads = params.launcher.loader_threads
     batches = StepBatches(mixture, p.global_batch, parts, rank, world, first, p.steps, threads, p.packing)
     # Ranks draw differently, or the same places of their shares would be treated alike.

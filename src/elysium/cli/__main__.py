@@ -1,0 +1,5 @@
+"""`python -m elysium.cli`."""
+
+from elysium.cli import main
+
+main()
