@@ -1,7 +1,6 @@
 """Public benchmarks from tiny folders in their official layouts to figures, raw results and drawings."""
 
 import json
-import pickle
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,22 +11,16 @@ import numpy as np
 import pytest
 from got10k.datasets import OTB
 from got10k.experiments import ExperimentGOT10k, ExperimentOTB, ExperimentUAV123
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from elysium.boxes import Box
 from elysium.cli import main
-from elysium.data.plain_pickle import read_plain_pickle
 from elysium.errors import UserError
 from elysium.evaluation import benchmarks
-from elysium.evaluation.benchmarks import results
-from elysium.evaluation.benchmarks.run import Model, Options, evaluate
-from elysium.evaluation.benchmarks.sequences import read_boxes
+from elysium.evaluation.benchmarks.run import Options, evaluate
 from elysium.evaluation.report import paper_tables
 from elysium.inference.engine import Frames, Query
 from tests.evaluation import official
-from tests.evaluation.colour_model import MODEL, AskedModel
+from tests.evaluation.colour_model import MODEL, AskedModel, no_model
 
 TRACKING: dict[str, Callable[[Path], None]] = {
     "lasot": official.lasot,
@@ -49,10 +42,6 @@ class ShakyModel(AskedModel):
             found.append([(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in shaken])
             found[-1][2] = None
         return found
-
-
-def no_model() -> Model:
-    raise AssertionError("a model was loaded although every prediction is there")
 
 
 def metrics(out: Path) -> dict[str, float]:
@@ -292,224 +281,3 @@ def test_our_row_stands_in_the_papers_own_columns(tmp_path: Path) -> None:
     assert ["Elysium (paper, zero-shot)", "as published", "56.1", "61.0", "50.1", "56.6", "79.2"] in grid
     ours = next(line for line in grid if line[0] == "Elysium (ours)")
     assert ours[1:3] == ["ours, LaSOT", f"{rows[0]['auc']:.1f}"] and ours[-2:] == ["", ""]
-
-
-LASOT = "airplane/airplane-1/groundtruth.txt"
-BROKEN = {
-    "comma and tab mixed": (LASOT, 3, "5,6\t20,16", "3: commas and tabs mixed"),
-    "another separator": (LASOT, 3, "5\t6\t20\t16", "3: separated by blanks, the lines before by commas"),
-    "five numbers": (LASOT, 2, "5,6,20,16,1", "2: 5 numbers instead of"),
-    "a word": (LASOT, 2, "5,6,twenty,16", "2: not a number"),
-    "NaN": (LASOT, 2, "NaN,NaN,NaN,NaN", "2: NaN is not a box"),
-    "infinite": (LASOT, 4, "inf,1,2,3", "4: a number is infinite"),
-    "no first box": (LASOT, 1, "0,0,0,0", "1: the target is absent from the first frame"),
-    "a line too many": (LASOT, 7, "5,6,20,16\n5,6,20,16", "8: a line too many; the folder has 7 pictures"),
-    "a line too few": (LASOT, 7, "", "7: no box for frame 7"),
-    "flags": ("airplane/airplane-1/out_of_view.txt", 1, "0,0,1", "1: 3 flags for 7 pictures"),
-    "a flag that is a word": ("airplane/airplane-1/out_of_view.txt", 1, "0,0,x,0,0,0,0", "1: expected whole numbers"),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_malformed_file_is_one_line_with_file_and_line_number(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    official.lasot(tmp_path)
-    file, number, line, said = BROKEN[case]
-    lines = (tmp_path / file).read_text().splitlines()
-    lines[number - 1] = line
-    (tmp_path / file).write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError) as error:
-        benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1")
-    assert str(error.value).startswith(f"{tmp_path / file}:{said}")
-    assert "\n" not in str(error.value)
-
-
-def test_a_line_with_spaces_in_a_file_with_tabs_is_read(tmp_path: Path) -> None:
-    """As line 496 of OTB-100's BlurCar1."""
-    official.otb100(tmp_path)
-    path = tmp_path / "Basketball/groundtruth_rect.txt"
-    lines = path.read_text().splitlines()
-    lines[4] = lines[4].replace("\t", " ")
-    path.write_text("\n".join(lines) + "\n")
-    np.testing.assert_array_equal(read_boxes(path, 9, official.SIZE), official.boxes(9))
-
-
-def test_a_box_with_a_negative_side_is_absent(tmp_path: Path) -> None:
-    """Two lines of LaSOT's test split, lion-5 and tiger-6, are so."""
-    official.lasot(tmp_path)
-    lines = (tmp_path / LASOT).read_text().splitlines()
-    lines[5:] = ["1,1,-1,-1", "61,73,24,-11"]
-    (tmp_path / LASOT).write_text("\n".join(lines) + "\n")
-    boxes = benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1").boxes_xywh_px
-    assert np.isnan(boxes[5:]).all() and np.isfinite(boxes[:3]).all()
-
-
-def test_corners_in_a_file_of_widths_are_noticed(tmp_path: Path) -> None:
-    official.lasot(tmp_path)
-    truth = official.boxes(7)
-    corners = np.concatenate([truth[:, :2], truth[:, :2] + truth[:, 2:]], 1) + [30, 20, 30, 20]
-    (tmp_path / LASOT).write_text(official.text(corners))
-    with pytest.raises(
-        UserError, match=r"groundtruth\.txt:\d: .* of 7 boxes leave the 96x64 frame; are they x1,y1,x2,y2"
-    ):
-        benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1")
-
-
-def test_a_missing_picture_is_named(tmp_path: Path) -> None:
-    official.lasot(tmp_path)
-    (tmp_path / "airplane/airplane-1/img/00000004.jpg").unlink()
-    with pytest.raises(UserError, match=r"00000004\.jpg is missing between 00000003.jpg and 00000005.jpg"):
-        benchmarks.TRACKING["lasot"].load(tmp_path, "airplane-1")
-    official.uav123(tmp_path)
-    (tmp_path / "data_seq/UAV123/uav6/000109.jpg").unlink()
-    with pytest.raises(UserError, match=r"000109\.jpg: missing; uav6 needs frames 000001 to 000109"):
-        benchmarks.TRACKING["uav123"].load(tmp_path, "uav6")
-
-
-def test_a_wrong_folder_or_name_is_one_line(tmp_path: Path) -> None:
-    for name, message in (
-        ("lasot", "holds no sequence of LaSOT"),
-        ("uav123", "no such folder"),
-        ("got10k-val", "list.txt: no such file"),
-        ("elysiumtrack", "needs one annotation file"),
-        ("refcoco", "cannot be read"),
-        ("msvd-qa", "cannot be read"),
-        ("tgif-qa", "no such file"),
-        ("lasott", "no such benchmark"),
-    ):
-        with pytest.raises(UserError, match=message):
-            evaluate(name, tmp_path, tmp_path / "out", no_model, MODEL, Options())
-
-
-@pytest.mark.parametrize(("name", "refs", "protocol"), [("refcoco", "refs(unc).p", 0), ("refcoco+", "refs(unc).p", 2)])
-def test_refcoco_is_read_and_scored_by_split(name: str, refs: str, protocol: int, tmp_path: Path) -> None:
-    official.refcoco(tmp_path, name, refs, protocol)
-    rows = evaluate(name, tmp_path, tmp_path / "out", AskedModel, MODEL, Options())
-    title = {"refcoco": "RefCOCO", "refcoco+": "RefCOCO+"}[name]
-    assert [(r["set"], r["n"], r["acc50"]) for r in rows] == [(f"{title} val", 2, 100), (f"{title} test-A", 1, 100)]
-    again = evaluate(name, tmp_path, tmp_path / "out", no_model, MODEL, Options())
-    assert again == rows
-    ours = next(r for r in paper_tables(rows)[0][1] if r[1] == f"ours, {title} val")
-    assert "100.0" in ours
-
-
-def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (tmp_path / "ran",))
-
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        (tmp_path / "refs.p").write_bytes(pickle.dumps([{"a": 1}, Bomb()], protocol))
-        with pytest.raises(UserError, match="is refused; only plain data is read"):
-            read_plain_pickle(tmp_path / "refs.p")
-    assert not (tmp_path / "ran").exists()
-    (tmp_path / "refs.p").write_bytes(pickle.dumps([1, 2, 3], 2)[:-2])
-    with pytest.raises(UserError, match="not a whole pickle"):
-        read_plain_pickle(tmp_path / "refs.p")
-
-
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
-    max_leaves=12,
-)
-
-
-@settings(max_examples=60)
-@given(plain, st.integers(0, 5))
-def test_plain_pickles_are_read_as_pickle_would(tmp_path_factory: pytest.TempPathFactory, value: Any, p: int) -> None:
-    path = tmp_path_factory.getbasetemp() / "plain.p"
-    path.write_bytes(pickle.dumps(value, p))
-    assert read_plain_pickle(path) == value
-
-
-@pytest.mark.parametrize(
-    ("name", "build"),
-    [("msrvtt-qa", official.msrvtt_qa), ("tgif-qa", official.tgif_qa), ("activitynet-qa", official.activitynet_qa)],
-)
-def test_questions_are_answered_on_16_frames_and_matched(
-    name: str, build: Callable[[Path], None], tmp_path: Path
-) -> None:
-    build(tmp_path)
-    model = AskedModel()
-    (row,) = evaluate(name, tmp_path, tmp_path / "out", lambda: model, MODEL, Options())
-    assert (row["n"], row["exact_match"], row["normalised_match"]) == (1, 100, 100)
-    assert model.lengths == [6 if name == "tgif-qa" else 16]
-    assert "exact and normalised match are stricter" in (tmp_path / "out" / name / "results.md").read_text()
-
-
-def test_a_malformed_question_is_one_line(tmp_path: Path) -> None:
-    official.msvd_qa(tmp_path)
-    path = tmp_path / "test_qa.json"
-    for text, message in (
-        ('[{"video_id": 1, "question": "what"}]', r"test_qa\.json: entry 0 has no 'answer'"),
-        ('[{"video_id": 5, "question": "what", "answer": "a"}]', r"question 0 is about vid5, which .* does not name"),
-        ('{"a": 1}', r"test_qa\.json: not a list of questions"),
-        ("[", r"test_qa\.json: not JSON"),
-    ):
-        path.write_text(text)
-        with pytest.raises(UserError, match=message):
-            evaluate("msvd-qa", tmp_path, tmp_path / "out", no_model, MODEL, Options())
-    path.write_text('[{"video_id": 1, "question": "what", "answer": "a"}]')
-    (tmp_path / "youtube_mapping.txt").write_text("abc_1_5 vid1\nxyz\n")
-    with pytest.raises(UserError, match=r"youtube_mapping\.txt:2: expected a clip's name and vidN"):
-        evaluate("msvd-qa", tmp_path, tmp_path / "out", no_model, MODEL, Options())
-
-
-def test_a_missing_video_is_counted_and_its_question_left_out(tmp_path: Path) -> None:
-    official.msvd_qa(tmp_path)
-    (row,) = evaluate("msvd-qa", tmp_path, tmp_path / "out", AskedModel, MODEL, Options())
-    assert (row["n"], row["normalised_match"]) == (2, 50)
-    notes = (tmp_path / "out/msvd-qa/results.md").read_text()
-    assert "1 videos cannot be read" in notes and "xyz_0_9" in notes and "2 of 3 questions" in notes
-    assert evaluate("msvd-qa", tmp_path, tmp_path / "out", no_model, MODEL, Options()) == [row]
-
-
-def test_given_predictions_of_other_tasks_are_checked(tmp_path: Path) -> None:
-    official.refcoco(tmp_path)
-    given_ = tmp_path / "given.jsonl"
-    given_.write_text('{"id": "val/0", "box": [0, 0, 1, 1]}\n{"id": "val/1", "box": null}\n')
-    (row,) = evaluate("refcoco", tmp_path, tmp_path / "out", no_model, MODEL, Options(predictions=given_))
-    assert (row["set"], row["method"], row["n"], row["acc50"]) == ("RefCOCO val", "given", 2, 0)
-    for text, message in (
-        ('{"id": "val/0", "box": [0, 0, 1]}', r"prediction val/0: \[0, 0, 1\] is not x1,y1,x2,y2"),
-        ('{"box": [0, 0, 1, 1]}', r"given.jsonl:1: a prediction needs an id"),
-        ("", r"holds no prediction for refcoco"),
-    ):
-        given_.write_text(text + "\n")
-        with pytest.raises(UserError, match=message):
-            evaluate("refcoco", tmp_path, tmp_path / "out", no_model, MODEL, Options(predictions=given_))
-
-
-def test_a_line_cut_off_by_a_kill_is_predicted_again(tmp_path: Path) -> None:
-    lines = results.Lines(tmp_path, "sot")
-    lines.append([{"id": "a", "phrase": "x"}, {"id": "b", "phrase": "y"}])
-    whole = lines.path.read_text()
-    lines.path.write_text(whole[:-5])
-    assert set(lines.read()) == {"a"}
-    lines.append([{"id": "b", "phrase": "z"}])
-    assert lines.read()["b"]["phrase"] == "z"
-
-
-def test_a_missing_box_is_written_as_zeros_and_read_as_missing(tmp_path: Path) -> None:
-    boxes = official.boxes(4).astype(float)
-    boxes[2] = np.nan
-    results.write_boxes(tmp_path, "LaSOT", "a-1", boxes, 0.5)
-    assert (tmp_path / "a-1.txt").read_text().splitlines()[2] == "0.000,0.000,0.000,0.000"
-    np.testing.assert_array_equal(results.load_boxes(tmp_path, "LaSOT", "a-1"), boxes)
-
-
-@given(
-    arrays(np.int64, st.tuples(st.integers(1, 6), st.just(4)), elements=st.integers(1, 500)),
-    st.sampled_from([",", ", ", "\t", " ", "   "]),
-    st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
-)
-def test_boxes_are_read_whatever_separates_them(
-    tmp_path_factory: pytest.TempPathFactory, truth: np.ndarray, separator: str, newline: str, last: bool
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "boxes.txt"
-    text = newline.join(separator.join(map(str, row)) for row in truth.tolist()) + newline * last
-    path.write_bytes(text.encode())
-    np.testing.assert_array_equal(read_boxes(path, len(truth), None), truth)
