@@ -77,6 +77,13 @@ def test_equal_to_the_published_definitions_on_fresh_sequences(mode: str) -> Non
         np.testing.assert_allclose(curves(result), plain_curves(pred, gt, absent, first_given), atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 9])
+def test_the_callers_arrays_stay_as_they_are(n: int) -> None:
+    pred, gt = np.full((n, 4), 7.0), np.full((n, 4), 9.0)
+    ope.evaluate(pred, gt, first_given=True)
+    assert (pred == 7).all() and (gt == 9).all()
+
+
 def test_the_golden_file_covers_every_kind_and_toolkit() -> None:
     cases = golden()
     assert {c[3] for c in cases} == set(MODES)

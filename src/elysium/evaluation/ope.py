@@ -75,7 +75,46 @@ def evaluate(
     x, y, width and height of both to [1, 100] px first, as the paper's released script does: not a measure of
     anything, kept only to relate published figures. Raises ValueError if an array is not `[n, 4]`.
     """
-    return evaluate_sequences([pred_xywh_px], [gt_xywh_px], absent=absent, first_given=first_given, legacy=legacy)[0]
+    if absent not in ("exclude", "miss", "uav"):
+        raise ValueError(f"absent is exclude, miss or uav, not {absent!r}")
+    gt = _rows(gt_xywh_px, "truth")
+    pred = _fit(_rows(pred_xywh_px, "prediction"), gt, first_given)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        present = np.isfinite(gt).all(0) & (gt[2:] > 0).all(0)
+        found = np.isfinite(pred).all(0) & (pred[2:] >= 0).all(0)
+        if legacy:
+            pred, gt = np.clip(pred, 1, 100), np.clip(gt, 1, 100)
+        overlap, error, norm_error = _errors(pred, gt)
+    missed = ~(present & found)
+    n_missing = int(missed.sum())
+    if n_missing:
+        overlap[missed] = 0.0
+        error[missed] = norm_error[missed] = np.inf
+    if not present.all():
+        n_missing -= int((~present).sum())
+        if absent == "uav":
+            error[~present] = norm_error[~present] = -1.0
+        elif absent == "exclude":
+            overlap, error, norm_error = overlap[present], error[present], norm_error[present]
+    n = len(overlap)
+    share = 1 / n if n else np.nan
+    success = (n - _at_most(overlap, SUCCESS_THRESHOLDS)) * share
+    precision = _at_most(error, PRECISION_THRESHOLDS) * share
+    norm_precision = _at_most(norm_error, NORM_PRECISION_THRESHOLDS) * share
+    return OPEResult(
+        auc=float(success.mean()),
+        precision=float(precision[20]),
+        norm_precision=float(norm_precision[20]),
+        norm_precision_auc=float(norm_precision.mean()),
+        success_50=float(success[10]),
+        average_overlap=float(overlap.sum() * share),
+        success_curve=success,
+        precision_curve=precision,
+        norm_precision_curve=norm_precision,
+        n_frames=n,
+        n_missing=n_missing,
+        definition="legacy (boxes clamped to 1..100 px)" if legacy else "OPE",
+    )
 
 
 def evaluate_sequences(
@@ -86,55 +125,12 @@ def evaluate_sequences(
     first_given: bool = False,
     legacy: bool = False,
 ) -> list[OPEResult]:
-    """`evaluate` for many sequences in one pass over all their frames."""
-    if absent not in ("exclude", "miss", "uav"):
-        raise ValueError(f"absent is exclude, miss or uav, not {absent!r}")
+    """`evaluate` for each of many sequences."""
     if len(preds_xywh_px) != len(gts_xywh_px):
         raise ValueError(f"{len(preds_xywh_px)} predicted sequences but {len(gts_xywh_px)} true ones")
-    if not gts_xywh_px:
-        return []
-    gts = [_check(gt, "truth") for gt in gts_xywh_px]
-    lengths = np.array([len(gt) for gt in gts])
-    preds = [_fit(_check(p, "prediction"), gt, first_given) for p, gt in zip(preds_xywh_px, gts, strict=True)]
-    pred, gt = np.concatenate(preds), np.concatenate(gts)
-    sequence = np.repeat(np.arange(len(gts)), lengths)
-
-    with np.errstate(invalid="ignore"):
-        present = _finite(gt) & (gt[:, 2] > 0) & (gt[:, 3] > 0)
-        found = _finite(pred) & (pred[:, 2] >= 0) & (pred[:, 3] >= 0)
-    if legacy:
-        pred, gt = np.clip(pred, 1, 100), np.clip(gt, 1, 100)
-    overlap, error, norm_error = _errors(pred, gt, present & found)
-    if absent == "uav":
-        error[~present] = norm_error[~present] = -1.0
-    kept = present if absent == "exclude" else np.ones_like(present)
-
-    n = len(gts)
-    overlap, error, norm_error, sequence_kept = overlap[kept], error[kept], norm_error[kept], sequence[kept]
-    frames = np.bincount(sequence_kept, minlength=n)
-    missing = np.bincount(sequence[present & ~found], minlength=n)
-    with np.errstate(invalid="ignore"):
-        share = 1.0 / np.where(frames > 0, frames, np.nan)[:, None]
-        success = (frames[:, None] - _at_most(overlap, SUCCESS_THRESHOLDS, sequence_kept, n)) * share
-        precision = _at_most(error, PRECISION_THRESHOLDS, sequence_kept, n) * share
-        norm_precision = _at_most(norm_error, NORM_PRECISION_THRESHOLDS, sequence_kept, n) * share
-        average = np.bincount(sequence_kept, weights=overlap, minlength=n) * share[:, 0]
     return [
-        OPEResult(
-            auc=float(success[i].mean()),
-            precision=float(precision[i, 20]),
-            norm_precision=float(norm_precision[i, 20]),
-            norm_precision_auc=float(norm_precision[i].mean()),
-            success_50=float(success[i, 10]),
-            average_overlap=float(average[i]),
-            success_curve=success[i],
-            precision_curve=precision[i],
-            norm_precision_curve=norm_precision[i],
-            n_frames=int(frames[i]),
-            n_missing=int(missing[i]),
-            definition="legacy (boxes clamped to 1..100 px)" if legacy else "OPE",
-        )
-        for i in range(n)
+        evaluate(pred, gt, absent=absent, first_given=first_given, legacy=legacy)
+        for pred, gt in zip(preds_xywh_px, gts_xywh_px, strict=True)
     ]
 
 
@@ -155,50 +151,47 @@ def average(results: Sequence[OPEResult]) -> OPEResult:
     )
 
 
-def _check(boxes: np.ndarray, name: str) -> np.ndarray:
+def _rows(boxes: np.ndarray, name: str) -> np.ndarray:
+    """`[4, n]`: numpy is several times slower along an axis of length 2 or 4."""
     boxes = np.asarray(boxes, dtype=np.float64)
     if boxes.size == 0:
-        return boxes.reshape(0, 4)
+        return np.empty((4, 0))
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"{name}: boxes are an array [n, 4] of x, y, width, height, got shape {boxes.shape}")
-    return boxes
-
-
-def _finite(boxes: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(boxes)
-    return finite[:, 0] & finite[:, 1] & finite[:, 2] & finite[:, 3]
+    return boxes.T.copy()
 
 
 def _fit(pred: np.ndarray, gt: np.ndarray, first_given: bool) -> np.ndarray:
-    """Predictions cut or filled with NaN to the truth's length."""
-    fitted = np.full_like(gt, np.nan)
-    fitted[: len(pred)] = pred[: len(gt)]
+    """Predictions `[4, m]` cut or filled with NaN to the truth's length `[4, n]`."""
+    if pred.shape != gt.shape:
+        fitted = np.full_like(gt, np.nan)
+        fitted[:, : pred.shape[1]] = pred[:, : gt.shape[1]]
+        pred = fitted
     if first_given:
-        fitted[:1] = gt[:1]
-    return fitted
+        pred[:, :1] = gt[:, :1]
+    return pred
 
 
-def _errors(pred: np.ndarray, gt: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """IoU, centre error in px and normalised centre error `[n]`; (0, inf, inf) on rows that are not scored."""
-    overlap = np.zeros(len(pred))
-    error, norm_error = np.full(len(pred), np.inf), np.full(len(pred), np.inf)
-    # Column by column: numpy is several times slower along an axis of length 2 or 4.
-    px, py, pw, ph = np.ascontiguousarray(pred[scored].T)
-    gx, gy, gw, gh = np.ascontiguousarray(gt[scored].T)
-    inter = np.maximum(np.minimum(px + pw, gx + gw) - np.maximum(px, gx), 0)
-    inter *= np.maximum(np.minimum(py + ph, gy + gh) - np.maximum(py, gy), 0)
-    overlap[scored] = np.clip(inter / (pw * ph + gw * gh - inter), 0, 1)
-    dx, dy = (px + pw / 2) - (gx + gw / 2), (py + ph / 2) - (gy + gh / 2)
-    error[scored] = np.sqrt(dx * dx + dy * dy)
-    dx /= gw
-    dy /= gh
-    norm_error[scored] = np.sqrt(dx * dx + dy * dy)
-    return overlap, error, norm_error
+def _errors(pred: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """IoU, centre error in px and normalised centre error `[n]` of boxes `[4, n]`."""
+    pred_side, gt_side = pred[2:], gt[2:]
+    side = np.minimum(pred[:2] + pred_side, gt[:2] + gt_side)
+    side -= np.maximum(pred[:2], gt[:2])
+    np.maximum(side, 0, out=side)
+    overlap = side[0] * side[1]
+    overlap /= pred_side[0] * pred_side[1] + gt_side[0] * gt_side[1] - overlap
+    np.minimum(overlap, 1, out=overlap)
+    offset = (pred[:2] + 0.5 * pred_side) - (gt[:2] + 0.5 * gt_side)
+    norm_offset = offset / gt_side
+    return overlap, _length(offset), _length(norm_offset)
 
 
-def _at_most(values: np.ndarray, thresholds: np.ndarray, sequence: np.ndarray, n: int) -> np.ndarray:
-    """`[n, thresholds]`: how many values of each sequence are <= each threshold."""
-    k = len(thresholds)
-    first = np.searchsorted(thresholds, values, side="left")  # the first threshold that the value does not exceed
-    histogram = np.bincount(sequence * (k + 1) + first, minlength=n * (k + 1)).reshape(n, k + 1)
-    return histogram[:, :k].cumsum(1)
+def _length(offset: np.ndarray) -> np.ndarray:
+    offset *= offset
+    return np.sqrt(offset[0] + offset[1])
+
+
+def _at_most(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many of the values are <= each threshold; leaves the values sorted, which is quicker than to compare each."""
+    values.sort()
+    return values.searchsorted(thresholds, side="right")
