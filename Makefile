@@ -50,7 +50,7 @@ demo: export PREFECT_HOME := $(CURDIR)/.prefect
 demo: data  ## run the whole pipeline with preset=tiny and print the result table
 	.venv/bin/python flows/full.py --preset $(PRESET)
 
-demo-full:  ## the recipe of models/elysium-tiny (preset=tiny_full): about an hour and a half on two cores
+demo-full:  ## the recipe of models/elysium-tiny (preset=tiny_full): about an hour on two cores
 	$(MAKE) demo PRESET=tiny_full
 
 ship: $(STAMP)  ## after `make demo-full`: make its checkpoint models/elysium-tiny, with a model card, and give it to DVC
