@@ -43,6 +43,7 @@ interval over videos.
 
 - It knows eight shapes, ten colours, four textures and two sizes by name. Of the words for a motion ("moving left")
   it makes no use, and it knows no others.
+- It was not taught to answer questions: what `elysium ask` gets from it is a name or boxes.
 - On real videos it follows large things of a colour of their own at best; see the row `curated`.
 - Frames are seen at {pixels} x {pixels} pixels, so things under a tenth of the frame are lost.
 """
