@@ -8,13 +8,12 @@ One interface, several grounders. Third parties register theirs by the entry-poi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
 
 from elysium.boxes import Box
-from elysium.errors import UserError
+from elysium.curation import plugins
 
 ENTRY_POINTS = "elysium.grounders"
 
@@ -68,18 +67,8 @@ GROUNDERS: dict[str, Callable[[str], Grounder]] = {
 
 
 def grounder_factory(name: str) -> Callable[[str], Grounder]:
-    """What makes the grounder `name`: built in, or registered by an installed package.
-
-    Raises UserError, with the known names, if there is no such grounder.
-    """
-    if name in GROUNDERS:
-        return GROUNDERS[name]
-    registered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name in registered:
-        make: Callable[[str], Grounder] = registered[name].load()
-        return make
-    known = ", ".join(sorted({*GROUNDERS, *registered}))
-    raise UserError(f"grounding {name!r} is not known; choose one of {known} (curation.inputs.*.grounding)")
+    """What makes the grounder `name`. Raises UserError, with the known names, if there is no such grounder."""
+    return plugins.find("grounding", ENTRY_POINTS, name, GROUNDERS)
 
 
 def load_grounder(name: str, model: str = "") -> Grounder:

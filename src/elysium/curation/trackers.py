@@ -5,14 +5,13 @@ is never computed. Third parties register theirs by the entry-point group `elysi
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import entry_points
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from elysium.boxes import Box, iou
-from elysium.errors import UserError
+from elysium.curation import plugins
 
 ENTRY_POINTS = "elysium.trackers"
 FEATURES = ("contrast", "flow", "cover", "fill")
@@ -262,18 +261,8 @@ TRACKERS: dict[str, Callable[[str], Tracker]] = {"csrt": _csrt, "sam2": _sam2}
 
 
 def tracker_factory(name: str) -> Callable[[str], Tracker]:
-    """What makes the tracker `name`: built in, or registered by an installed package.
-
-    Raises UserError, with the known names, if there is no such tracker.
-    """
-    if name in TRACKERS:
-        return TRACKERS[name]
-    registered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name in registered:
-        make: Callable[[str], Tracker] = registered[name].load()
-        return make
-    known = ", ".join(sorted({*TRACKERS, *registered}))
-    raise UserError(f"tracker {name!r} is not known; choose one of {known} (curation.inputs.*.tracker)")
+    """What makes the tracker `name`. Raises UserError, with the known names, if there is no such tracker."""
+    return plugins.find("tracker", ENTRY_POINTS, name, TRACKERS)
 
 
 def load_tracker(name: str, model: str = "") -> Tracker:
